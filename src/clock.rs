@@ -1,0 +1,137 @@
+//! Time and randomness: the only door to either.
+//!
+//! Nothing else in the library reads a clock or asks for entropy, so a simulation that replaces
+//! this [`Clock`] replays a run to the byte.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// An instant in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The instant `duration` later; saturates.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Timestamp {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(micros))
+    }
+
+    /// How long after `earlier` this instant is; zero if it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}µs", self.0)
+    }
+}
+
+/// `n` seconds.
+pub const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `n` minutes.
+pub const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+/// `n` hours.
+pub const fn hours(n: u64) -> Duration {
+    Duration::from_secs(3_600 * n)
+}
+
+/// `n` days of 24 hours.
+pub const fn days(n: u64) -> Duration {
+    Duration::from_secs(86_400 * n)
+}
+
+/// Where a system gets its time and its seeds from.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock, which may jump in either direction.
+    fn wall(&self) -> Timestamp;
+
+    /// A number nobody could have predicted (or, in a simulation, the seed's next number).
+    fn entropy(&self) -> u64;
+}
+
+/// The machine's clock and random number source.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn entropy(&self) -> u64 {
+        // Seeds separate histories and ids, they are not secrets; when the system has no entropy
+        // to give, the library's own generator (seeded from addresses and time) is good enough.
+        getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+    }
+}
+
+/// Virtual time: follows tokio's clock, which a test may pause and advance, and takes its
+/// randomness from a seed.
+#[derive(Debug)]
+pub struct VirtualClock {
+    start: tokio::time::Instant,
+    base: AtomicI64,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl VirtualClock {
+    /// A clock that shows `base` now. Must be called within a tokio runtime.
+    pub fn new(base: Timestamp, seed: u64) -> VirtualClock {
+        VirtualClock {
+            start: tokio::time::Instant::now(),
+            base: AtomicI64::new(base.0),
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }
+    }
+
+    /// Moves the wall clock without letting time pass, as an operator or a time server would.
+    pub fn jump(&self, micros: i64) {
+        self.base.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.base.load(Ordering::SeqCst)).plus(self.start.elapsed())
+    }
+
+    fn entropy(&self) -> u64 {
+        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).u64(..)
+    }
+}
+
+/// A clock that never goes back: follows forward jumps at once and stands still through backward
+/// ones.
+#[derive(Debug)]
+pub(crate) struct MonotonicTime {
+    last: AtomicI64,
+}
+
+impl MonotonicTime {
+    /// Starts no earlier than `floor`, the newest time the journal has seen.
+    pub(crate) fn starting_at(floor: Timestamp) -> MonotonicTime {
+        MonotonicTime { last: AtomicI64::new(floor.0) }
+    }
+
+    /// The present, given what the wall clock shows.
+    pub(crate) fn now(&self, wall: Timestamp) -> Timestamp {
+        let before = self.last.fetch_max(wall.0, Ordering::SeqCst);
+        Timestamp(before.max(wall.0))
+    }
+}

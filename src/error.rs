@@ -1,0 +1,105 @@
+//! Errors: what the library could not do, and what to do next.
+//!
+//! A [`Rejection`](crate::Rejection) is a business answer and lives with the service contract; a
+//! panic is a bug and is the supervisor's business. Everything here is neither.
+
+use std::path::PathBuf;
+
+use crate::commit::Position;
+
+/// The store could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The cell has stopped after an error of its disk; nothing more is accepted. Whether the
+    /// last unanswered commits survived is known after the next start.
+    #[error("the cell is closed ({reason}); restart the process to recover it")]
+    Closed {
+        /// What closed it.
+        reason: String,
+    },
+    /// Another actor has taken over the service.
+    #[error("a newer actor owns the service; this commit is refused")]
+    Superseded,
+    /// A stored value could not be read back as what it was stored as.
+    #[error("damaged {what}: {detail}; restore from a backup or rebuild with `redeliver verify`")]
+    Damaged {
+        /// What was being read.
+        what: String,
+        /// What was wrong with it.
+        detail: String,
+    },
+    /// The disk refused an operation.
+    #[error("{operation} failed: {detail}")]
+    Io {
+        /// What was being done, with its subject.
+        operation: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The disk is full; turns wait until space is free again.
+    #[error("no space left for the journal; free some space, work resumes by itself")]
+    Full,
+}
+
+/// A data directory could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("data directory {path} is open in another process (pid {pid}); stop it or choose another directory")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The holder, as it wrote itself into the lock file; "unknown" if it has not yet.
+        pid: String,
+    },
+    /// It may not be written to.
+    #[error("data directory {path} cannot be written ({detail}); give this user write access or choose another directory")]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// A newer version of the library has written it.
+    #[error("data directory {path} has format {found}, this version reads up to {known}; run the version that wrote it, or a newer one")]
+    NewerFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest this version knows.
+        known: u32,
+    },
+    /// Something that was durable cannot be read.
+    #[error("{file} is damaged at byte {offset} (commit {position:?}): {detail}; nothing was changed; restore the newest backup")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where reading stopped.
+        offset: u64,
+        /// The last commit that could be read.
+        position: Position,
+        /// What was wrong.
+        detail: String,
+    },
+    /// The disk is full.
+    #[error("data directory {path} has no space left for recovery ({needed} bytes needed); free some space and start again")]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// How much is needed.
+        needed: u64,
+    },
+    /// The disk refused an operation.
+    #[error("{operation} {path} failed: {detail}")]
+    Io {
+        /// What was being done.
+        operation: String,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+}

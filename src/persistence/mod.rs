@@ -1,0 +1,1 @@
+//! Persistence: the journal is the truth, the engine is the materialised state.
