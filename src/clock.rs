@@ -4,14 +4,16 @@
 //! this [`Clock`] replays a run to the byte.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// An instant in microseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -70,7 +72,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 
@@ -112,7 +116,10 @@ impl Clock for VirtualClock {
     }
 
     fn entropy(&self) -> u64 {
-        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).u64(..)
+        self.random
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .u64(..)
     }
 }
 
@@ -126,7 +133,9 @@ pub(crate) struct MonotonicTime {
 impl MonotonicTime {
     /// Starts no earlier than `floor`, the newest time the journal has seen.
     pub(crate) fn starting_at(floor: Timestamp) -> MonotonicTime {
-        MonotonicTime { last: AtomicI64::new(floor.0) }
+        MonotonicTime {
+            last: AtomicI64::new(floor.0),
+        }
     }
 
     /// The present, given what the wall clock shows.

@@ -72,7 +72,9 @@ pub struct Mark {
 impl Mark {
     /// How many consumed messages are waiting as parked messages.
     pub fn parked(&self) -> u64 {
-        self.consumed.0.saturating_sub(self.applied + self.rejected + self.dead + self.discarded)
+        self.consumed
+            .0
+            .saturating_sub(self.applied + self.rejected + self.dead + self.discarded)
     }
 }
 

@@ -47,7 +47,9 @@ pub enum StoreError {
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has it.
-    #[error("data directory {path} is open in another process (pid {pid}); stop it or choose another directory")]
+    #[error(
+        "data directory {path} is open in another process (pid {pid}); stop it or choose another directory"
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -55,7 +57,9 @@ pub enum OpenError {
         pid: String,
     },
     /// It may not be written to.
-    #[error("data directory {path} cannot be written ({detail}); give this user write access or choose another directory")]
+    #[error(
+        "data directory {path} cannot be written ({detail}); give this user write access or choose another directory"
+    )]
     ReadOnly {
         /// The directory.
         path: PathBuf,
@@ -63,7 +67,9 @@ pub enum OpenError {
         detail: String,
     },
     /// A newer version of the library has written it.
-    #[error("data directory {path} has format {found}, this version reads up to {known}; run the version that wrote it, or a newer one")]
+    #[error(
+        "data directory {path} has format {found}, this version reads up to {known}; run the version that wrote it, or a newer one"
+    )]
     NewerFormat {
         /// The directory.
         path: PathBuf,
@@ -73,7 +79,9 @@ pub enum OpenError {
         known: u32,
     },
     /// Something that was durable cannot be read.
-    #[error("{file} is damaged at byte {offset} (commit {position:?}): {detail}; nothing was changed; restore the newest backup")]
+    #[error(
+        "{file} is damaged at byte {offset} (commit {position:?}): {detail}; nothing was changed; restore the newest backup"
+    )]
     Damaged {
         /// The file.
         file: PathBuf,
@@ -85,7 +93,9 @@ pub enum OpenError {
         detail: String,
     },
     /// The disk is full.
-    #[error("data directory {path} has no space left for recovery ({needed} bytes needed); free some space and start again")]
+    #[error(
+        "data directory {path} has no space left for recovery ({needed} bytes needed); free some space and start again"
+    )]
     Full {
         /// The directory.
         path: PathBuf,

@@ -1,1 +1,4 @@
 //! Persistence: the journal is the truth, the engine is the materialised state.
+
+pub mod disk;
+pub mod engine;

@@ -1,0 +1,54 @@
+//! The disk: the seam under the journal, the snapshots and every file that must survive.
+//!
+//! Files are written only through [`DiskFile::write_at`] and made durable only by the sync calls
+//! and by rename plus directory sync, so that a recorder of a power-loss test sees everything.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A new file; an error if it exists.
+    CreateNew,
+    /// A new file, or an existing one cut to nothing.
+    Truncate,
+}
+
+/// A file system as far as the store needs one. Paths are absolute or relative to the process.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>>;
+    /// Renames a file over another, atomically; durable after [`Disk::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; durable after [`Disk::sync_dir`].
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// The files and directories directly in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes this process may still write to the file system that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// The file's length in bytes.
+    fn size(&self) -> io::Result<u64>;
+    /// Cuts or extends the file.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+    /// Reserves space for the first `size` bytes, so that writing them cannot fail for space.
+    fn allocate(&self, size: u64) -> io::Result<()>;
+    /// Makes everything written durable, including the size.
+    fn sync(&self) -> io::Result<()>;
+}
