@@ -1,0 +1,330 @@
+//! Values to bytes and back: the only door to the serialisation formats.
+//!
+//! bincode is compact and fast but not self-describing: reordered fields decode silently swapped
+//! and trailing bytes pass. So every stored or sent value is sealed:
+//!
+//! ```text
+//! format u8 │ codec u8 │ schema version u16 │ body … │ crc32c u32     (little endian)
+//! ```
+//!
+//! The checksum also covers a *context* (the type's name and, for rows, the key), so a value that
+//! ends up under the wrong key or is read as the wrong type is refused. The body must be consumed
+//! to its last byte.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The newest seal format this version writes and the newest it reads.
+const FORMAT: u8 = 1;
+/// The body is bincode 2 with variable-length integers.
+const CODEC_BINCODE: u8 = 1;
+/// format + codec + version
+const HEADER_BYTES: usize = 4;
+const CHECKSUM_BYTES: usize = 4;
+
+/// No single value may be larger than this, written or read.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const BINCODE: Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
+
+/// A value could not be turned into bytes or back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The value cannot be written.
+    #[error("value of {subject} cannot be encoded: {detail}")]
+    Encode {
+        /// Table or message.
+        subject: String,
+        /// What the encoder said.
+        detail: String,
+    },
+    /// The bytes are not what was written: bit rot, a wrong key, or another type.
+    #[error("value of {subject} fails its checksum; it is damaged or belongs elsewhere")]
+    Checksum {
+        /// Table or message.
+        subject: String,
+    },
+    /// The bytes are in a format of a newer version of the library.
+    #[error("value of {subject} has format {format} codec {codec}; a newer version wrote it")]
+    NewerFormat {
+        /// Table or message.
+        subject: String,
+        /// Seal format found.
+        format: u8,
+        /// Codec found.
+        codec: u8,
+    },
+    /// The value has a schema version that this program has no upgrade for.
+    #[error(
+        "value of {subject} has schema version {found}, this program knows {known} and has no upgrade for it"
+    )]
+    UnknownVersion {
+        /// Table or message.
+        subject: String,
+        /// Version found.
+        found: u16,
+        /// The version this program writes.
+        known: u16,
+    },
+    /// The body does not decode as its type.
+    #[error("value of {subject} cannot be decoded: {detail}")]
+    Decode {
+        /// Table or message.
+        subject: String,
+        /// What the decoder said.
+        detail: String,
+    },
+}
+
+/// What a value's checksum covers beside the value itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Name of the table or message.
+    pub name: &'a str,
+    /// The row's key; empty for messages.
+    pub key: &'a [u8],
+}
+
+impl<'a> Subject<'a> {
+    /// A message of this wire name.
+    pub fn message(name: &'a str) -> Subject<'a> {
+        Subject { name, key: &[] }
+    }
+
+    /// A row of this table.
+    pub fn row(name: &'a str, key: &'a [u8]) -> Subject<'a> {
+        Subject { name, key }
+    }
+
+    fn checksum(&self, sealed: &[u8]) -> u32 {
+        // The lengths keep ("ab", "c") and ("a", "bc") apart.
+        let mut sum = crc32c::crc32c(&(self.name.len() as u32).to_le_bytes());
+        sum = crc32c::crc32c_append(sum, self.name.as_bytes());
+        sum = crc32c::crc32c_append(sum, &(self.key.len() as u32).to_le_bytes());
+        sum = crc32c::crc32c_append(sum, self.key);
+        crc32c::crc32c_append(sum, sealed)
+    }
+}
+
+/// The body of a sealed value of an older schema version, for an upgrade function to decode.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    subject: Subject<'a>,
+    bytes: &'a [u8],
+}
+
+impl Body<'_> {
+    /// Decodes the body as the (frozen) type of its version.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
+        decode_body(self.subject, self.bytes)
+    }
+}
+
+/// Seals a value.
+pub fn seal<T: Serialize + ?Sized>(
+    subject: Subject<'_>,
+    version: u16,
+    value: &T,
+) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&[FORMAT, CODEC_BINCODE]);
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bincode::serde::encode_into_std_write(value, &mut bytes, BINCODE).map_err(|error| {
+        CodecError::Encode {
+            subject: subject.name.to_owned(),
+            detail: error.to_string(),
+        }
+    })?;
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(CodecError::Encode {
+            subject: subject.name.to_owned(),
+            detail: format!(
+                "{} bytes are more than the limit of {VALUE_BYTES_MAX}",
+                bytes.len()
+            ),
+        });
+    }
+    let checksum = subject.checksum(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Opens a sealed value. `older` gets values of other schema versions; it answers `None` for
+/// versions that it does not know.
+pub fn open<T: DeserializeOwned>(
+    subject: Subject<'_>,
+    version: u16,
+    sealed: &[u8],
+    older: fn(u16, Body<'_>) -> Option<Result<T, CodecError>>,
+) -> Result<T, CodecError> {
+    let Some(content_bytes) = sealed
+        .len()
+        .checked_sub(CHECKSUM_BYTES)
+        .filter(|n| *n >= HEADER_BYTES)
+    else {
+        return Err(CodecError::Checksum {
+            subject: subject.name.to_owned(),
+        });
+    };
+    let (content, checksum) = sealed.split_at(content_bytes);
+    if subject.checksum(content).to_le_bytes() != checksum {
+        return Err(CodecError::Checksum {
+            subject: subject.name.to_owned(),
+        });
+    }
+    let (format, codec) = (content[0], content[1]);
+    if format != FORMAT || codec != CODEC_BINCODE {
+        return Err(CodecError::NewerFormat {
+            subject: subject.name.to_owned(),
+            format,
+            codec,
+        });
+    }
+    let found = u16::from_le_bytes([content[2], content[3]]);
+    let bytes = &content[HEADER_BYTES..];
+    if found == version {
+        return decode_body(subject, bytes);
+    }
+    older(found, Body { subject, bytes }).unwrap_or_else(|| {
+        Err(CodecError::UnknownVersion {
+            subject: subject.name.to_owned(),
+            found,
+            known: version,
+        })
+    })
+}
+
+/// For types that have had one version only.
+pub fn no_older<T>(_version: u16, _body: Body<'_>) -> Option<Result<T, CodecError>> {
+    None
+}
+
+fn decode_body<T: DeserializeOwned>(subject: Subject<'_>, bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, consumed) =
+        bincode::serde::decode_from_slice(bytes, BINCODE).map_err(|error| CodecError::Decode {
+            subject: subject.name.to_owned(),
+            detail: error.to_string(),
+        })?;
+    if consumed != bytes.len() {
+        return Err(CodecError::Decode {
+            subject: subject.name.to_owned(),
+            detail: format!("{} bytes are left over", bytes.len() - consumed),
+        });
+    }
+    Ok(value)
+}
+
+/// Reads a value from JSON, for the HTTP facade. Unknown fields are refused only where the type
+/// says so (`#[serde(deny_unknown_fields)]`).
+pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+/// Writes a value as JSON, for the HTTP facade.
+pub fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Stock {
+        on_hand: u64,
+        name: String,
+    }
+
+    fn stock() -> Stock {
+        Stock {
+            on_hand: 7,
+            name: "lamp".into(),
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_format_1_stay_readable() {
+        let golden = [1, 1, 1, 0, 7, 4, b'l', b'a', b'm', b'p', 33, 3, 152, 81];
+        let sealed = seal(Subject::row("stock", b"k"), 1, &stock()).unwrap();
+        assert_eq!(
+            sealed, golden,
+            "the stored format changed: write a new format number and keep reading this one"
+        );
+        assert_eq!(
+            open::<Stock>(Subject::row("stock", b"k"), 1, &golden, no_older).unwrap(),
+            stock()
+        );
+    }
+
+    #[test]
+    fn any_flipped_bit_is_refused() {
+        let sealed = seal(Subject::row("stock", b"k"), 1, &stock()).unwrap();
+        for bit in 0..sealed.len() * 8 {
+            let mut bad = sealed.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                open::<Stock>(Subject::row("stock", b"k"), 1, &bad, no_older).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_under_another_key_or_table_is_refused() {
+        let sealed = seal(Subject::row("stock", b"k"), 1, &stock()).unwrap();
+        for subject in [
+            Subject::row("stock", b"l"),
+            Subject::row("stick", b"k"),
+            Subject::row("stockk", b""),
+        ] {
+            assert!(matches!(
+                open::<Stock>(subject, 1, &sealed, no_older),
+                Err(CodecError::Checksum { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn left_over_bytes_are_refused() {
+        let subject = Subject::message("m");
+        let sealed = seal(subject, 1, &(1u8, 2u8)).unwrap();
+        assert!(matches!(
+            open::<u8>(subject, 1, &sealed, no_older),
+            Err(CodecError::Decode { .. })
+        ));
+    }
+
+    #[test]
+    fn an_older_version_is_upgraded_and_an_unknown_one_named() {
+        let subject = Subject::row("stock", b"k");
+        let sealed = seal(subject, 1, &7u64).unwrap();
+        let upgrade = |version: u16, body: Body<'_>| match version {
+            1 => Some(body.decode::<u64>().map(|on_hand| Stock {
+                on_hand,
+                name: String::new(),
+            })),
+            _ => None,
+        };
+        assert_eq!(
+            open(subject, 2, &sealed, upgrade).unwrap(),
+            Stock {
+                on_hand: 7,
+                name: String::new()
+            }
+        );
+        let error = open::<Stock>(subject, 3, &sealed, no_older).unwrap_err();
+        assert_eq!(
+            error,
+            CodecError::UnknownVersion {
+                subject: "stock".into(),
+                found: 1,
+                known: 3
+            }
+        );
+    }
+}
