@@ -3,15 +3,23 @@ pub mod activity;
 pub mod clock;
 pub mod codec;
 pub mod commit;
+mod config;
 mod context;
 pub mod envelope;
 pub mod error;
 mod key;
+mod messaging;
+mod parked;
 pub mod persistence;
 pub mod prelude;
 mod service;
 mod supervision;
 mod table;
+mod topology;
+mod turn;
+mod actors {
+    pub(crate) mod restart;
+}
 
 pub use activity::{
     Activity, ActivityContext, ActivityError, ActivityId, ActivityPolicy, Finished, Outcome,
