@@ -40,6 +40,22 @@ pub enum StoreError {
     /// The disk is full; turns wait until space is free again.
     #[error("no space left for the journal; free some space, work resumes by itself")]
     Full,
+    /// A commit is larger than a journal record may be.
+    #[error("a commit of {bytes} bytes exceeds the limit of {limit}; split the turn's work")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A commit that cannot have come from a correct turn.
+    #[error("commit of service {service} refused: {detail}; please report this")]
+    Refused {
+        /// The number of the service.
+        service: u32,
+        /// What was wrong.
+        detail: String,
+    },
 }
 
 /// A data directory could not be opened.

@@ -1,4 +1,29 @@
 //! Persistence: the journal is the truth, the engine is the materialised state.
+//!
+//! ```text
+//! Store   queue ──► memory tables, streams, pending ──► journal ──► outputs
+//!         get, scan ◄── memory tables ◄── engine ◄── checkpoint
+//! Disk    journal, CHECKPOINT, snapshots, events              Engine   materialised rows
+//! ```
+//!
+//! Everything above sees only [`store::Store`].
 
+mod catalog;
+mod checkpoint;
 pub mod disk;
 pub mod engine;
+pub mod format;
+mod journal;
+pub mod open;
+pub mod options;
+mod published;
+pub mod real_disk;
+pub mod running;
+pub mod sim_engine;
+mod state;
+pub mod store;
+#[cfg(test)]
+mod store_tests;
+pub mod streams;
+mod tables;
+mod writing;
