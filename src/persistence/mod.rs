@@ -3,3 +3,4 @@
 pub mod disk;
 pub mod engine;
 pub mod sim_engine;
+pub mod sled;
