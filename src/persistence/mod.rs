@@ -2,5 +2,9 @@
 
 pub mod disk;
 pub mod engine;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod memory_disk;
 pub mod sim_engine;
 pub mod sled;
+pub mod snapshot;
