@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod engine;
+pub mod events;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod memory_disk;

@@ -511,5 +511,4 @@ fn count(tables: &mut Vec<(TableId, u64)>, table: TableId) {
 }
 
 #[cfg(test)]
-#[path = "snapshot_tests.rs"]
 mod tests;
