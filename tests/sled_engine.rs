@@ -293,6 +293,37 @@ fn garbled_files_end_in_an_error_and_never_in_a_panic() {
     assert!(refused > 10, "only {refused} of 40 were noticed");
 }
 
+/// Pages that no longer fit the cache are read back from files that have become noise. Whatever the
+/// state that leaves sled in, the engine can be replaced within the same process.
+#[test]
+fn rot_under_an_open_engine_is_an_error_and_the_engine_can_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let factory = SledFactory {
+        dir: dir.path().join("sled"),
+        cache_bytes: 1 << 20,
+    };
+    let engine = factory.open().unwrap();
+    for part in 0..200 {
+        let batch: Vec<_> = (0..128)
+            .map(|n| put(&format!("{n:04}/{part}"), vec![1; 300]))
+            .collect();
+        engine.apply(&batch).unwrap();
+    }
+    engine.sync().unwrap();
+    let data = OpenOptions::new()
+        .write(true)
+        .open(factory.dir.join("db"))
+        .unwrap();
+    let length = usize::try_from(data.metadata().unwrap().len()).unwrap();
+    data.write_all_at(&vec![0xa5; length], 0).unwrap();
+
+    let scanned = engine.scan(&EVERYTHING, Direction::Ascending, usize::MAX);
+    assert!(matches!(scanned, Err(StoreError::Damaged { .. })));
+    drop(engine);
+    factory.destroy().unwrap();
+    assert!(all(factory.open().unwrap().as_ref()).is_empty());
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

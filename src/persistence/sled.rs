@@ -53,6 +53,8 @@ pub struct SledEngine {
     data: File,
     /// Set by a panic inside sled or a failed sync: what is in its memory is not trusted again.
     failed: AtomicBool,
+    /// Set by a panic only: then it cannot even be closed.
+    panicked: AtomicBool,
     /// Until the first sync after opening, a row may have chunks that a crash left behind.
     settled: AtomicBool,
 }
@@ -105,6 +107,7 @@ impl SledEngine {
             trees: Some(trees),
             data,
             failed: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             settled: AtomicBool::new(false),
         };
         let no_chunks = engine.guarded("reading", |trees| Ok(trees.chunks.is_empty()))?;
@@ -130,6 +133,7 @@ impl SledEngine {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(translate(doing, &self.dir, error)),
             Err(panic) => {
+                self.panicked.store(true, Ordering::Release);
                 self.failed.store(true, Ordering::Release);
                 Err(StoreError::damaged(&self.dir, panic_text(&*panic)))
             }
@@ -247,9 +251,9 @@ impl Drop for SledEngine {
         let Some(trees) = self.trees.take() else {
             return;
         };
-        if self.failed.load(Ordering::Acquire) {
-            // Closing sled flushes it, which may hang or panic again after a failure within. What
-            // it holds can be rebuilt; its memory is given up.
+        if self.panicked.load(Ordering::Acquire) {
+            // Closing sled flushes it, which may hang or panic again with what the first panic
+            // left half done. What it holds can be rebuilt; its memory is given up.
             std::mem::forget(trees);
         } else if catch_unwind(AssertUnwindSafe(|| drop(trees))).is_err() {
             tracing::warn!(dir = %self.dir.display(), "engine failed while closing");
