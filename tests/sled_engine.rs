@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -227,6 +229,76 @@ fn a_half_written_snapshot_of_sled_does_not_keep_it_from_opening() {
     fs::write(&torn, b"torn").unwrap();
     assert_eq!(open(dir.path()).get(b"a").unwrap().unwrap(), vec![1]);
     assert!(!torn.exists());
+}
+
+/// A child process writes, syncs and says so, round after round; it is killed after it has said so
+/// a number of times, and every round it spoke of must be found.
+#[test]
+fn synced_rows_survive_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut reached = 0;
+    for _ in 0..12 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_child_writes_until_it_is_killed",
+                "--nocapture",
+            ])
+            .env(CHILD_DIR, dir.path())
+            .env(CHILD_START, (reached + 1).to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let synced = lines.filter_map(|line| line.unwrap().strip_prefix("synced ")?.parse().ok());
+        reached = synced.take(random.usize(1..40)).last().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let engine = open(dir.path());
+        for (key, value) in child_round(reached) {
+            let found: u64 = round_of(&engine.get(&key).unwrap().unwrap());
+            assert!(
+                found >= reached,
+                "{found} of {key:?} is older than {reached}"
+            );
+            // The rounds after it may be there in part, but each row is whole.
+            assert!(found > reached || engine.get(&key).unwrap() == value);
+        }
+    }
+}
+
+/// Not a test by itself: does nothing unless started by [`synced_rows_survive_kill_9`].
+#[test]
+fn a_child_writes_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let start: u64 = std::env::var(CHILD_START).unwrap().parse().unwrap();
+    let engine = open(Path::new(&dir));
+    for round in start.. {
+        engine.apply(&child_round(round)).unwrap();
+        engine.sync().unwrap();
+        println!("\nsynced {round}");
+    }
+}
+
+const CHILD_DIR: &str = "REDELIVER_TEST_CHILD_DIR";
+const CHILD_START: &str = "REDELIVER_TEST_CHILD_START";
+
+fn child_round(round: u64) -> Vec<(Bytes, Option<Bytes>)> {
+    (0..64_usize)
+        .map(|n| {
+            let mut value = round.to_be_bytes().to_vec();
+            value.resize(if n % 16 == 0 { 10_000 } else { 100 }, round as u8);
+            put(&format!("{n}"), value)
+        })
+        .collect()
+}
+
+fn round_of(value: &[u8]) -> u64 {
+    u64::from_be_bytes(value[..8].try_into().unwrap())
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::persistence::disk::{Disk, DiskFile, OpenMode};
@@ -12,6 +13,7 @@ use crate::persistence::disk::{Disk, DiskFile, OpenMode};
 pub(crate) struct MemoryDisk {
     files: Arc<Mutex<BTreeMap<PathBuf, Content>>>,
     failing: Arc<Mutex<Failing>>,
+    longest_read: Arc<AtomicUsize>,
 }
 
 /// What a disk refuses to do.
@@ -27,7 +29,7 @@ type Content = Arc<Mutex<Vec<u8>>>;
 
 struct MemoryFile {
     content: Content,
-    failing: Arc<Mutex<Failing>>,
+    disk: MemoryDisk,
 }
 
 impl MemoryDisk {
@@ -42,6 +44,18 @@ impl MemoryDisk {
 
     pub(crate) fn fail(&self, failing: Failing) {
         *held(&self.failing) = failing;
+    }
+
+    /// The most bytes that one read has asked for.
+    pub(crate) fn longest_read(&self) -> usize {
+        self.longest_read.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self, what: Failing) -> io::Result<()> {
+        match *held(&self.failing) == what {
+            true => Err(io::Error::other("failure asked for by the test")),
+            false => Ok(()),
+        }
     }
 
     fn content(&self, path: &Path) -> io::Result<Content> {
@@ -61,8 +75,8 @@ impl Disk for MemoryDisk {
                 self.content(path)?
             }
         };
-        let failing = Arc::clone(&self.failing);
-        Ok(Box::new(MemoryFile { content, failing }))
+        let disk = self.clone();
+        Ok(Box::new(MemoryFile { content, disk }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -87,7 +101,7 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refuse(*held(&self.failing), Failing::Syncs)
+        self.refuse(Failing::Syncs)
     }
 
     fn space(&self, _: &Path) -> io::Result<u64> {
@@ -97,7 +111,7 @@ impl Disk for MemoryDisk {
 
 impl DiskFile for MemoryFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        refuse(*held(&self.failing), Failing::Writes)?;
+        self.disk.refuse(Failing::Writes)?;
         let mut content = held(&self.content);
         let start = usize::try_from(offset).unwrap();
         let end = start + bytes.len();
@@ -109,6 +123,9 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.disk
+            .longest_read
+            .fetch_max(buffer.len(), Ordering::Relaxed);
         let content = held(&self.content);
         let start = usize::try_from(offset).unwrap().min(content.len());
         let length = buffer.len().min(content.len() - start);
@@ -130,14 +147,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        refuse(*held(&self.failing), Failing::Syncs)
-    }
-}
-
-fn refuse(failing: Failing, what: Failing) -> io::Result<()> {
-    match failing == what {
-        true => Err(io::Error::other("failure asked for by the test")),
-        false => Ok(()),
+        self.disk.refuse(Failing::Syncs)
     }
 }
 

@@ -106,6 +106,18 @@ fn rows_larger_and_smaller_than_a_block_share_a_file() {
 }
 
 #[test]
+fn reading_needs_memory_for_one_block_only() {
+    let disk = MemoryDisk::default();
+    let rows: Vec<_> = (0..20_000_u32)
+        .map(|n| row(1, &n.to_be_bytes(), &[7; 100]))
+        .collect();
+    write(&disk, &rows);
+    Snapshot::verify(&disk, path()).unwrap();
+    assert!(disk.bytes(path()).len() > 30 * BLOCK_BYTES);
+    assert!(disk.longest_read() <= BLOCK_BYTES);
+}
+
+#[test]
 fn every_flipped_bit_is_noticed() {
     let disk = MemoryDisk::default();
     write(&disk, &few_rows());
