@@ -12,6 +12,7 @@ mod catalog;
 mod checkpoint;
 pub mod disk;
 pub mod engine;
+pub mod events;
 pub mod format;
 mod journal;
 pub mod open;
@@ -20,10 +21,16 @@ mod published;
 pub mod real_disk;
 pub mod running;
 pub mod sim_engine;
+pub mod sled;
+pub mod snapshot;
 mod state;
 pub mod store;
-#[cfg(test)]
-mod store_tests;
 pub mod streams;
 mod tables;
 mod writing;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod memory_disk;
+#[cfg(test)]
+mod store_tests;
