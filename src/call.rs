@@ -17,7 +17,9 @@ pub enum CallError {
     #[error("malformed request: {0}")]
     Malformed(String),
     /// There is no such service, or it has no such command or query.
-    #[error("service `{service}` has no command or query `{message}`; see the topology for what there is")]
+    #[error(
+        "service `{service}` has no command or query `{message}`; see the topology for what there is"
+    )]
     NoSuchMessage {
         /// The service.
         service: String,
@@ -36,7 +38,9 @@ pub enum CallError {
     #[error("the system is shutting down; try again after its restart")]
     Draining,
     /// The service is failed. Nothing was done.
-    #[error("service `{service}` has failed ({reason}); it is tried again by itself or by an operator")]
+    #[error(
+        "service `{service}` has failed ({reason}); it is tried again by itself or by an operator"
+    )]
     ServiceFailed {
         /// The service.
         service: String,
@@ -44,7 +48,9 @@ pub enum CallError {
         reason: String,
     },
     /// The handler panicked. Nothing was done and nothing is stored; a retry is safe.
-    #[error("service `{service}` failed while handling `{message}`; nothing was done, this is a bug in its handler")]
+    #[error(
+        "service `{service}` failed while handling `{message}`; nothing was done, this is a bug in its handler"
+    )]
     Panicked {
         /// The service.
         service: String,
@@ -55,7 +61,9 @@ pub enum CallError {
     #[error("this idempotency key was used for another request; use a new key for a new request")]
     KeyReused,
     /// The cell stopped before the answer was durable: it may or may not have been done.
-    #[error("the outcome is unknown ({reason}); ask again with the same idempotency key after the restart")]
+    #[error(
+        "the outcome is unknown ({reason}); ask again with the same idempotency key after the restart"
+    )]
     OutcomeUnknown {
         /// What stopped it.
         reason: String,
@@ -78,7 +86,11 @@ impl IdempotencyKey {
         // SHA-1 through UUIDv5: a fingerprint against mistakes, not against attackers, who could
         // only confuse their own keys.
         let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, body).into_bytes();
-        IdempotencyKey { scope: scope.into(), key: key.into(), fingerprint }
+        IdempotencyKey {
+            scope: scope.into(),
+            key: key.into(),
+            fingerprint,
+        }
     }
 
     pub(crate) fn fingerprint(&self) -> [u8; 16] {

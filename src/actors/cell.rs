@@ -139,7 +139,10 @@ impl Status {
     }
 
     pub(crate) fn life(&self) -> (Life, Option<String>) {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.life
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set_life(&self, life: Life, reason: Option<String>) {
@@ -147,17 +150,28 @@ impl Status {
     }
 
     pub(crate) fn last_panic(&self) -> Option<String> {
-        self.last_panic.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_panic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn panicked(&self, reason: &str) {
         self.panics.fetch_add(1, Ordering::Relaxed);
-        *self.last_panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self
+            .last_panic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
 
 impl Member {
-    pub(crate) fn new(hosted: Arc<dyn Hosted>, shape: Shape, own: OwnTables, config: &Config) -> Member {
+    pub(crate) fn new(
+        hosted: Arc<dyn Hosted>,
+        shape: Shape,
+        own: OwnTables,
+        config: &Config,
+    ) -> Member {
         let supervision = hosted.declaration().supervision.clone();
         Member {
             supervision,
@@ -181,12 +195,19 @@ impl Member {
     }
 
     pub(crate) fn suspects(&self) -> Suspects {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn after_dead_letter(&self, message: &str) -> AfterDeadLetter {
         let handles = &self.hosted.declaration().handles;
-        handles.iter().find(|handled| handled.message == message).map(|handled| handled.after_dead_letter).unwrap_or_default()
+        handles
+            .iter()
+            .find(|handled| handled.message == message)
+            .map(|handled| handled.after_dead_letter)
+            .unwrap_or_default()
     }
 }
 
@@ -203,8 +224,20 @@ pub(crate) struct CellParts {
 
 impl Cell {
     pub(crate) fn new(parts: CellParts) -> Cell {
-        let CellParts { store, config, clock, transport, members, newest, faults } = parts;
-        let places = members.iter().map(|member| member.id().0 as usize + 1).max().unwrap_or(0);
+        let CellParts {
+            store,
+            config,
+            clock,
+            transport,
+            members,
+            newest,
+            faults,
+        } = parts;
+        let places = members
+            .iter()
+            .map(|member| member.id().0 as usize + 1)
+            .max()
+            .unwrap_or(0);
         let mut by_id = vec![None; places];
         for (place, member) in members.iter().enumerate() {
             by_id[member.id().0 as usize] = Some(place);
@@ -231,7 +264,11 @@ impl Cell {
     }
 
     pub(crate) fn member(&self, id: ServiceId) -> Option<&Arc<Member>> {
-        self.by_id.get(id.0 as usize).copied().flatten().map(|place| &self.members[place])
+        self.by_id
+            .get(id.0 as usize)
+            .copied()
+            .flatten()
+            .map(|place| &self.members[place])
     }
 
     pub(crate) fn member_named(&self, name: &str) -> Option<&Arc<Member>> {
@@ -248,9 +285,16 @@ impl Cell {
             PRESSURE_SPACE => "the disk is almost full",
             PRESSURE_CHECKPOINT => "changes wait for a checkpoint",
             PRESSURE_STREAM => "a service's backlog exceeds its budget",
-            _ => return Err(CallError::OutcomeUnknown { reason: "the store is closed".to_owned() }),
+            _ => {
+                return Err(CallError::OutcomeUnknown {
+                    reason: "the store is closed".to_owned(),
+                });
+            }
         };
-        Err(CallError::Overloaded { reason: reason.to_owned(), retry_after: Duration::from_secs(1) })
+        Err(CallError::Overloaded {
+            reason: reason.to_owned(),
+            retry_after: Duration::from_secs(1),
+        })
     }
 
     /// The store's figures are read at most every few milliseconds: they take locks.
@@ -338,8 +382,23 @@ impl Reads for Store {
         Store::get(self, table, key)
     }
 
-    fn scan(&self, table: TableId, span: &Span, limit: usize) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let direction = if span.descending { Direction::Descending } else { Direction::Ascending };
-        Store::scan(self, table, &(span.lower.clone(), span.upper.clone()), direction, limit)
+    fn scan(
+        &self,
+        table: TableId,
+        span: &Span,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let direction = if span.descending {
+            Direction::Descending
+        } else {
+            Direction::Ascending
+        };
+        Store::scan(
+            self,
+            table,
+            &(span.lower.clone(), span.upper.clone()),
+            direction,
+            limit,
+        )
     }
 }

@@ -9,7 +9,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::activity::{ActivityContext, ActivityError, ActivityId, ActivityPolicy, Outcome, Reconciled};
+use crate::activity::{
+    ActivityContext, ActivityError, ActivityId, ActivityPolicy, Outcome, Reconciled,
+};
 use crate::actors::cell::{Cell, Member};
 use crate::codec::CodecError;
 use crate::context::{Reads, Span};
@@ -28,7 +30,11 @@ impl PoolHandle {
     /// Starts activities whose turn is durable. Without an actor nothing happens: its successor
     /// finds them in their rows.
     pub(crate) fn start(&self, activities: Vec<Envelope>) {
-        let actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let actor = self
+            .actor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(actor) = actor {
             let _ = actor.cast(PoolMessage::Start(activities));
         }
@@ -94,7 +100,11 @@ impl Actor for PoolActor {
         (cell, member): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         // First be reachable, then look: what is planned in between is seen twice rather than not.
-        *member.pool.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
+        *member
+            .pool
+            .actor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
         let found = planned(&cell, &member)?;
         if !found.is_empty() {
             // Their turns may be queued but not durable yet.
@@ -104,7 +114,12 @@ impl Actor for PoolActor {
                 }
             }));
         }
-        Ok(PoolState { cell, member, activities: BTreeMap::new(), destinations: BTreeMap::new() })
+        Ok(PoolState {
+            cell,
+            member,
+            activities: BTreeMap::new(),
+            destinations: BTreeMap::new(),
+        })
     }
 
     async fn handle(
@@ -127,10 +142,15 @@ impl Actor for PoolActor {
             PoolMessage::Again(id) => state.enqueue(&myself, id),
             PoolMessage::Retry(destination) => state.work(&myself, destination),
             PoolMessage::Ran(id, result) => {
-                let answered = !matches!(result, Err(ActivityError::Transient(_) | ActivityError::Unknown(_)));
+                let answered = !matches!(
+                    result,
+                    Err(ActivityError::Transient(_) | ActivityError::Unknown(_))
+                );
                 let (now, random) = (state.cell.now(), state.cell.clock.entropy());
                 let next = state.ended(id, answered, |running| {
-                    running.attempts.after_run(result, &running.policy, now, random)
+                    running
+                        .attempts
+                        .after_run(result, &running.policy, now, random)
                 });
                 state.follow(&myself, id, next);
             }
@@ -138,7 +158,9 @@ impl Actor for PoolActor {
                 let answered = result.is_ok();
                 let (now, random) = (state.cell.now(), state.cell.clock.entropy());
                 let next = state.ended(id, answered, |running| {
-                    running.attempts.after_reconcile(result, &running.policy, now, random)
+                    running
+                        .attempts
+                        .after_reconcile(result, &running.policy, now, random)
                 });
                 state.follow(&myself, id, next);
             }
@@ -177,7 +199,9 @@ impl PoolState {
         if self.activities.contains_key(&id) {
             return;
         }
-        let Some((policy, destination, idempotent)) = self.member.hosted.activity_policy(envelope.name()) else {
+        let Some((policy, destination, idempotent)) =
+            self.member.hosted.activity_policy(envelope.name())
+        else {
             // The start-up check refuses unknown activities unless they are retired; retired ones
             // end here.
             let reason = format!("the service has retired activity `{}`", envelope.name());
@@ -186,24 +210,43 @@ impl PoolState {
         };
         let attempts = attempts(envelope.at, idempotent);
         let next = attempts.first();
-        self.activities.insert(id, Running { envelope, attempts, policy, destination, step: Step::Run, task: None });
+        self.activities.insert(
+            id,
+            Running {
+                envelope,
+                attempts,
+                policy,
+                destination,
+                step: Step::Run,
+                task: None,
+            },
+        );
         self.follow(myself, id, Some(next));
     }
 
     /// Notes the end of an attempt and decides what is next.
-    fn ended(&mut self, id: Uuid, answered: bool, decide: impl FnOnce(&mut Running) -> Next) -> Option<Next> {
+    fn ended(
+        &mut self,
+        id: Uuid,
+        answered: bool,
+        decide: impl FnOnce(&mut Running) -> Next,
+    ) -> Option<Next> {
         let running = self.activities.get_mut(&id)?;
         running.task = None;
         if let Some(destination) = self.destinations.get_mut(running.destination) {
             destination.at_work = destination.at_work.saturating_sub(1);
-            destination.breaker.ended(answered, &running.policy, self.cell.now());
+            destination
+                .breaker
+                .ended(answered, &running.policy, self.cell.now());
         }
         Some(decide(running))
     }
 
     fn follow(&mut self, myself: &ActorRef<PoolMessage>, id: Uuid, next: Option<Next>) {
         let Some(next) = next else { return };
-        let Some(running) = self.activities.get_mut(&id) else { return };
+        let Some(running) = self.activities.get_mut(&id) else {
+            return;
+        };
         let destination = running.destination;
         let delay = match next {
             Next::Run(delay) => {
@@ -232,7 +275,11 @@ impl PoolState {
     fn enqueue(&mut self, myself: &ActorRef<PoolMessage>, id: Uuid) {
         if let Some(running) = self.activities.get(&id) {
             let destination = running.destination;
-            self.destinations.entry(destination).or_default().waiting.push_back(id);
+            self.destinations
+                .entry(destination)
+                .or_default()
+                .waiting
+                .push_back(id);
             self.work(myself, destination);
         }
     }
@@ -240,7 +287,9 @@ impl PoolState {
     /// Starts as many attempts towards a destination as its limits allow.
     fn work(&mut self, myself: &ActorRef<PoolMessage>, name: &'static str) {
         let now = self.cell.now();
-        let Some(destination) = self.destinations.get_mut(name) else { return };
+        let Some(destination) = self.destinations.get_mut(name) else {
+            return;
+        };
         while let Some(id) = destination.waiting.front().copied() {
             let Some(running) = self.activities.get_mut(&id) else {
                 destination.waiting.pop_front();
@@ -307,14 +356,22 @@ async fn bounded<T: Send + 'static>(
     let future = match future {
         Some(Ok(future)) => future,
         Some(Err(error)) => return Err(ActivityError::Refused(error.to_string())),
-        None => return Err(ActivityError::Refused("the service no longer has this activity".to_owned())),
+        None => {
+            return Err(ActivityError::Refused(
+                "the service no longer has this activity".to_owned(),
+            ));
+        }
     };
     // A task of its own, so that a panic of the host's code is an error value here.
     let attempt = AbortOnDropHandle::new(tokio::spawn(future));
     match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(ActivityError::Unknown(format!("the attempt panicked: {panic}"))),
-        Err(_) => Err(ActivityError::Unknown(format!("no answer within {timeout:?}"))),
+        Ok(Err(panic)) => Err(ActivityError::Unknown(format!(
+            "the attempt panicked: {panic}"
+        ))),
+        Err(_) => Err(ActivityError::Unknown(format!(
+            "no answer within {timeout:?}"
+        ))),
     }
 }
 

@@ -45,7 +45,11 @@ pub(crate) enum Act {
 pub(crate) enum Input {
     Act(Act, oneshot::Sender<Result<bool, CallError>>),
     Result(Uuid, ActivityResult),
-    Message { sender: ServiceId, sequence: Sequence, entry: Bytes },
+    Message {
+        sender: ServiceId,
+        sequence: Sequence,
+        entry: Bytes,
+    },
     Request(Request),
 }
 
@@ -54,7 +58,10 @@ pub(crate) enum Input {
 pub(crate) enum Stop {
     /// A handler panicked.
     #[error("a handler panicked: {reason}")]
-    Panicked { arrived: Option<Box<Arrived>>, reason: String },
+    Panicked {
+        arrived: Option<Box<Arrived>>,
+        reason: String,
+    },
     /// A turn was tainted: what it needed could not be read.
     #[error("{0}")]
     Tainted(ContextError),
@@ -68,7 +75,10 @@ pub(crate) enum Stop {
 
 impl std::fmt::Debug for Arrived {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arrived").field("message", &self.envelope.name()).field("origin", &self.origin()).finish()
+        f.debug_struct("Arrived")
+            .field("message", &self.envelope.name())
+            .field("origin", &self.origin())
+            .finish()
     }
 }
 
@@ -130,7 +140,10 @@ impl Port {
         let sender = delivery.stream.sender;
         let mut state = self.state();
         let window = self.window;
-        let incoming = state.incoming.entry(sender).or_insert_with(|| Incoming::new(mark().consumed, window));
+        let incoming = state
+            .incoming
+            .entry(sender)
+            .or_insert_with(|| Incoming::new(mark().consumed, window));
         let was_ready = incoming.is_ready();
         let accepted = incoming.accept(delivery.first, delivery.entries);
         if accepted == Accepted::Ready && !was_ready {
@@ -171,7 +184,11 @@ impl Port {
         wake(state);
     }
 
-    pub(crate) fn act(&self, act: Act, done: oneshot::Sender<Result<bool, CallError>>) -> Result<(), CallError> {
+    pub(crate) fn act(
+        &self,
+        act: Act,
+        done: oneshot::Sender<Result<bool, CallError>>,
+    ) -> Result<(), CallError> {
         let mut state = self.state();
         if let Some(error) = &state.refusing {
             return Err(error.clone());
@@ -192,7 +209,9 @@ impl Port {
         state.incoming.clear();
         state.ready.clear();
         for (sender, mark) in marks {
-            state.incoming.insert(*sender, Incoming::new(mark.consumed, self.window));
+            state
+                .incoming
+                .insert(*sender, Incoming::new(mark.consumed, self.window));
         }
         state.stopped = None;
         state.awake = true;
@@ -217,7 +236,11 @@ impl Port {
         let waiting = {
             let mut state = self.state();
             state.refusing = Some(error.clone());
-            if drop_waiting { std::mem::take(&mut state.requests) } else { VecDeque::new() }
+            if drop_waiting {
+                std::mem::take(&mut state.requests)
+            } else {
+                VecDeque::new()
+            }
         };
         for request in waiting {
             let _ = request.reply.send(Err(error.clone()));
@@ -241,20 +264,32 @@ impl Port {
             return Some(Input::Result(id, result));
         }
         for _ in 0..state.ready.len() {
-            let Some(sender) = state.ready.pop_front() else { break };
+            let Some(sender) = state.ready.pop_front() else {
+                break;
+            };
             if paused(sender) {
                 state.ready.push_back(sender);
                 continue;
             }
-            let Some(incoming) = state.incoming.get_mut(&sender) else { continue };
+            let Some(incoming) = state.incoming.get_mut(&sender) else {
+                continue;
+            };
             if let Some((sequence, entry)) = incoming.pop() {
                 if incoming.is_ready() {
                     state.ready.push_back(sender);
                 }
-                return Some(Input::Message { sender, sequence, entry });
+                return Some(Input::Message {
+                    sender,
+                    sequence,
+                    entry,
+                });
             }
         }
-        if requests { state.requests.pop_front().map(Input::Request) } else { None }
+        if requests {
+            state.requests.pop_front().map(Input::Request)
+        } else {
+            None
+        }
     }
 
     /// Called by the actor when it has nothing to do or has done its share: whether it should go
@@ -288,7 +323,10 @@ impl Port {
     /// Requests that wait, and messages that wait.
     pub(crate) fn depths(&self) -> (usize, usize) {
         let state = self.state();
-        (state.requests.len(), state.incoming.values().map(Incoming::depth).sum())
+        (
+            state.requests.len(),
+            state.incoming.values().map(Incoming::depth).sum(),
+        )
     }
 
     /// A place to wait for notices about a key.
@@ -304,7 +342,10 @@ impl Port {
     /// Ends the waiting for notices about a key, if nobody else waits.
     pub(crate) fn unwatch(&self, key: &Bytes) {
         let mut watchers = self.watchers();
-        if watchers.get(key).is_some_and(|notify| Arc::strong_count(notify) <= 2) {
+        if watchers
+            .get(key)
+            .is_some_and(|notify| Arc::strong_count(notify) <= 2)
+        {
             watchers.remove(key);
         }
     }

@@ -48,14 +48,25 @@ impl Relay {
     }
 
     fn stream(&self, receiver: ServiceId) -> StreamId {
-        StreamId { sender: self.service, receiver }
+        StreamId {
+            sender: self.service,
+            receiver,
+        }
     }
 
     /// Hands on a message that has just been queued.
-    pub(crate) fn offer(&self, cell: &Cell, receiver: ServiceId, sequence: Sequence, envelope: &Bytes) {
+    pub(crate) fn offer(
+        &self,
+        cell: &Cell,
+        receiver: ServiceId,
+        sequence: Sequence,
+        envelope: &Bytes,
+    ) {
         let stream = self.stream(receiver);
         let mut streams = self.streams();
-        let outgoing = streams.entry(receiver).or_insert_with(|| Outgoing::new(cell.store.mark(stream).consumed, self.window));
+        let outgoing = streams
+            .entry(receiver)
+            .or_insert_with(|| Outgoing::new(cell.store.mark(stream).consumed, self.window));
         // Only the very next message goes straight on; anything else is read from the outbox in
         // order when its turn has come.
         match outgoing.next(sequence) {
@@ -117,7 +128,8 @@ impl Relay {
             streams.iter().filter_map(waits).collect()
         };
         for stream in &owing {
-            cell.transport.hello(*stream, cell.store.incarnation(), cell.store.sent(*stream));
+            cell.transport
+                .hello(*stream, cell.store.incarnation(), cell.store.sent(*stream));
         }
         !owing.is_empty()
     }
@@ -126,7 +138,11 @@ impl Relay {
         if self.armed.load(Ordering::Relaxed) || self.armed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let actor = self
+            .actor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         match actor {
             Some(actor) => drop(actor.send_after(GREET_EVERY, || Greet)),
             None => self.armed.store(false, Ordering::Release),
@@ -137,16 +153,25 @@ impl Relay {
 /// Hands on what the credit allows, from the outbox.
 fn pump(cell: &Cell, stream: StreamId, outgoing: &mut Outgoing) {
     while let Some(range) = outgoing.next(cell.store.sent(stream)) {
-        let entries = usize::try_from(range.end() - range.start() + 1).unwrap_or(RUN_ENTRIES_MAX).min(RUN_ENTRIES_MAX);
-        let run = match cell.store.outbox(stream, Sequence(range.start() - 1), entries, RUN_BYTES_MAX) {
-            Ok(run) => run,
-            // A closed store stops everything else too.
-            Err(_) => return,
-        };
+        let entries = usize::try_from(range.end() - range.start() + 1)
+            .unwrap_or(RUN_ENTRIES_MAX)
+            .min(RUN_ENTRIES_MAX);
+        let run =
+            match cell
+                .store
+                .outbox(stream, Sequence(range.start() - 1), entries, RUN_BYTES_MAX)
+            {
+                Ok(run) => run,
+                // A closed store stops everything else too.
+                Err(_) => return,
+            };
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else {
             // Consumed in the meantime: the mark is ahead of the acknowledgement.
             outgoing.acknowledged(cell.store.mark(stream).consumed);
-            if outgoing.next(cell.store.sent(stream)).is_none_or(|next| next.start() <= range.start()) {
+            if outgoing
+                .next(cell.store.sent(stream))
+                .is_none_or(|next| next.start() <= range.start())
+            {
                 return;
             }
             continue;
@@ -154,7 +179,12 @@ fn pump(cell: &Cell, stream: StreamId, outgoing: &mut Outgoing) {
         let (first, last) = (*first, *last);
         outgoing.handed(last);
         let entries = run.into_iter().map(|(_, entry)| entry).collect();
-        cell.transport.deliver(Delivery { stream, incarnation: cell.store.incarnation(), first, entries });
+        cell.transport.deliver(Delivery {
+            stream,
+            incarnation: cell.store.incarnation(),
+            first,
+            entries,
+        });
     }
 }
 

@@ -34,7 +34,10 @@ impl Root {
     /// Starts the tree.
     pub(crate) async fn start(cell: Arc<Cell>) -> Result<Root, SpawnErr> {
         let (actor, join) = Actor::spawn(None, RootActor, cell).await?;
-        Ok(Root { actor, join: Mutex::new(Some(join)) })
+        Ok(Root {
+            actor,
+            join: Mutex::new(Some(join)),
+        })
     }
 
     /// Revives a failed service.
@@ -45,10 +48,21 @@ impl Root {
     /// Stops the tree, leaves first, and waits for its end.
     pub(crate) async fn stop(&self) {
         self.actor.stop(None);
-        let join = self.join.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let join = self
+            .join
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(join) = join {
             let _ = join.await;
         }
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // A system dropped without a shutdown ends like a crash: at once, children included.
+        self.actor.kill();
     }
 }
 
@@ -57,11 +71,16 @@ impl Actor for RootActor {
     type State = RootState;
     type Arguments = Arc<Cell>;
 
-    async fn pre_start(&self, myself: ActorRef<RootOrder>, cell: Arc<Cell>) -> Result<RootState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RootOrder>,
+        cell: Arc<Cell>,
+    ) -> Result<RootState, ActorProcessingErr> {
         let mut supervisors = Vec::new();
         for member in &cell.members {
             let arguments = (cell.clone(), member.clone());
-            let (actor, _) = Actor::spawn_linked(None, ServiceSupervisor, arguments, myself.get_cell()).await?;
+            let (actor, _) =
+                Actor::spawn_linked(None, ServiceSupervisor, arguments, myself.get_cell()).await?;
             supervisors.push(actor);
         }
         Ok(RootState { cell, supervisors })
@@ -89,22 +108,34 @@ impl Actor for RootActor {
             return Ok(());
         };
         // A supervisor has no business failing; its service is started anew all the same.
-        let place = state.supervisors.iter().position(|supervisor| supervisor.get_id() == actor.get_id());
+        let place = state
+            .supervisors
+            .iter()
+            .position(|supervisor| supervisor.get_id() == actor.get_id());
         if let Some(place) = place {
             let member = state.cell.members[place].clone();
             tracing::error!(service = member.name(), %error, "a supervisor failed");
             member.status.restarts.fetch_add(1, Ordering::Relaxed);
-            member.status.set_life(Life::Restarting, Some(error.to_string()));
+            member
+                .status
+                .set_life(Life::Restarting, Some(error.to_string()));
             let arguments = (state.cell.clone(), member);
-            let (actor, _) = Actor::spawn_linked(None, ServiceSupervisor, arguments, myself.get_cell()).await?;
+            let (actor, _) =
+                Actor::spawn_linked(None, ServiceSupervisor, arguments, myself.get_cell()).await?;
             state.supervisors[place] = actor;
         }
         Ok(())
     }
 
-    async fn post_stop(&self, _myself: ActorRef<RootOrder>, state: &mut RootState) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<RootOrder>,
+        state: &mut RootState,
+    ) -> Result<(), ActorProcessingErr> {
         for supervisor in state.supervisors.drain(..) {
-            let _ = supervisor.stop_and_wait(None, Some(Duration::from_secs(60))).await;
+            let _ = supervisor
+                .stop_and_wait(None, Some(Duration::from_secs(60)))
+                .await;
         }
         Ok(())
     }
@@ -122,12 +153,17 @@ impl Watchdog {
     pub(crate) fn start(cell: Arc<Cell>) -> std::io::Result<Watchdog> {
         const LOOK_EVERY: Duration = Duration::from_millis(500);
         let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                look(&cell);
-            }
-        })?;
-        Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    look(&cell);
+                }
+            })?;
+        Ok(Watchdog {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -136,9 +172,17 @@ fn look(cell: &Cell) {
     for member in &cell.members {
         let status = &member.status;
         let began = status.turn_began.load(Ordering::Relaxed);
-        let took = if began == 0 { Duration::ZERO } else { now.since(crate::Timestamp(began)) };
+        let took = if began == 0 {
+            Duration::ZERO
+        } else {
+            now.since(crate::Timestamp(began))
+        };
         if took >= cell.config.turn_abort {
-            tracing::error!(service = member.name(), ?took, "a turn hangs; aborting, its message is charged");
+            tracing::error!(
+                service = member.name(),
+                ?took,
+                "a turn hangs; aborting, its message is charged"
+            );
             std::process::abort();
         }
         if took >= cell.config.turn_slow {

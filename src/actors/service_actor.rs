@@ -20,7 +20,9 @@ use crate::actors::cell::{Cell, Member};
 use crate::actors::port::{Act, Input, Request, Stop, Waker};
 use crate::call::{Answered, CallError, RawAnswer};
 use crate::clock::{Timestamp, new_message_id};
-use crate::commit::{Commit, Epoch, Mark, Output, Position, Sequence, ServiceId, StreamId, TableId, Write};
+use crate::commit::{
+    Commit, Epoch, Mark, Output, Position, Sequence, ServiceId, StreamId, TableId, Write,
+};
 use crate::context::{Facts, Reads, Span, TimerId, Turn};
 use crate::envelope::{Envelope, Key, Kind};
 use crate::error::StoreError;
@@ -73,15 +75,30 @@ impl Actor for ServiceActor {
     ) -> Result<ServiceState, ActorProcessingErr> {
         let state = ServiceState::load(cell, member)?;
         let (cell, member) = (&state.cell, &state.member);
-        let marks: Vec<(ServiceId, Mark)> = state.marks.iter().map(|(sender, mark)| (*sender, *mark)).collect();
+        let marks: Vec<(ServiceId, Mark)> = state
+            .marks
+            .iter()
+            .map(|(sender, mark)| (*sender, *mark))
+            .collect();
         member.port.serve(Arc::new(ActorWaker(myself)), &marks);
         for (sender, mark) in marks {
-            cell.transport.resume(StreamId { sender, receiver: member.id() }, mark.consumed);
+            cell.transport.resume(
+                StreamId {
+                    sender,
+                    receiver: member.id(),
+                },
+                mark.consumed,
+            );
         }
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<Wake>, _wake: Wake, state: &mut ServiceState) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Wake>,
+        _wake: Wake,
+        state: &mut ServiceState,
+    ) -> Result<(), ActorProcessingErr> {
         match state.batch() {
             Ok(true) => {
                 let _ = myself.cast(Wake);
@@ -103,8 +120,12 @@ impl ServiceState {
         let mut parked = Parked::default();
         let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;
         for_each_row(&cell, member.own.parked, |key, value| {
-            let (Some(origin), mut row) = (Origin::from_bytes(&key), parked::open_parked(&key, &value)?) else {
-                return Err(format!("parked message of {} has an unreadable key", member.name()).into());
+            let (Some(origin), mut row) =
+                (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
+            else {
+                return Err(
+                    format!("parked message of {} has an unreadable key", member.name()).into(),
+                );
             };
             if row.why == Why::Unreadable && first_start {
                 // A new start may be a new program that can read it.
@@ -121,11 +142,21 @@ impl ServiceState {
             Ok(())
         })?;
         let incoming = cell.store.incoming(member.id());
-        let marks = incoming.into_iter().map(|stream| (stream.sender, cell.store.mark(stream))).collect();
+        let marks = incoming
+            .into_iter()
+            .map(|stream| (stream.sender, cell.store.mark(stream)))
+            .collect();
         let (alarm, rings) = watch::channel(None);
-        let alarm_task = AbortOnDropHandle::new(tokio::spawn(ring(rings, cell.clone(), member.clone())));
-        member.status.parked.store(parked.len() as u64, Ordering::Relaxed);
-        member.status.timers.store(timers.len() as u64, Ordering::Relaxed);
+        let alarm_task =
+            AbortOnDropHandle::new(tokio::spawn(ring(rings, cell.clone(), member.clone())));
+        member
+            .status
+            .parked
+            .store(parked.len() as u64, Ordering::Relaxed);
+        member
+            .status
+            .timers
+            .store(timers.len() as u64, Ordering::Relaxed);
         Ok(ServiceState {
             epoch,
             parked,
@@ -155,10 +186,22 @@ impl ServiceState {
             }
         }
         for (sender, consumed) in std::mem::take(&mut self.acks) {
-            self.cell.transport.acknowledge(StreamId { sender, receiver: self.member.id() }, consumed);
+            self.cell.transport.acknowledge(
+                StreamId {
+                    sender,
+                    receiver: self.member.id(),
+                },
+                consumed,
+            );
         }
-        self.member.status.parked.store(self.parked.len() as u64, Ordering::Relaxed);
-        self.member.status.timers.store(self.timers.len() as u64, Ordering::Relaxed);
+        self.member
+            .status
+            .parked
+            .store(self.parked.len() as u64, Ordering::Relaxed);
+        self.member
+            .status
+            .timers
+            .store(self.timers.len() as u64, Ordering::Relaxed);
         result?;
         Ok(self.rest())
     }
@@ -168,16 +211,25 @@ impl ServiceState {
         if self.cell.exhausted() {
             // Queued commits wait for space; new turns would only queue behind them.
             self.member.port.rest(|_| true, false);
-            self.alarm.send_replace(Some(self.cell.now().plus(Duration::from_millis(200))));
+            self.alarm
+                .send_replace(Some(self.cell.now().plus(Duration::from_millis(200))));
             return false;
         }
         let now = self.cell.now();
         let suspects = self.suspended();
         let parked_max = self.cell.config.parked_max;
         let parked = &self.parked;
-        let paused = |sender: ServiceId| suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max;
+        let paused = |sender: ServiceId| {
+            suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
+        };
         let more = self.member.port.rest(paused, !suspects.edge);
-        let due = [self.timers.first().map(|timer| timer.due), self.parked.next_at()].into_iter().flatten().min();
+        let due = [
+            self.timers.first().map(|timer| timer.due),
+            self.parked.next_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if due.is_some_and(|at| at <= now) {
             if !more {
                 self.member.port.wake();
@@ -214,27 +266,44 @@ impl ServiceState {
         if let Some(origin) = self.parked.due(now) {
             return self.attempt_parked(origin, now).map(|()| true);
         }
-        if let Some(timer) = self.timers.first().copied().filter(|timer| timer.due <= now) {
+        if let Some(timer) = self
+            .timers
+            .first()
+            .copied()
+            .filter(|timer| timer.due <= now)
+        {
             return self.timer(timer, now).map(|()| true);
         }
         let suspects = self.suspended();
         let parked_max = self.cell.config.parked_max;
         let parked = &self.parked;
-        let paused = |sender: ServiceId| suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max;
+        let paused = |sender: ServiceId| {
+            suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
+        };
         let Some(input) = self.member.port.next(paused, !suspects.edge) else {
             return Ok(false);
         };
         match input {
             Input::Act(act, done) => self.act(act, done, now)?,
             Input::Result(id, result) => self.finished(id, result, now)?,
-            Input::Message { sender, sequence, entry } => self.message(sender, sequence, entry, now)?,
+            Input::Message {
+                sender,
+                sequence,
+                entry,
+            } => self.message(sender, sequence, entry, now)?,
             Input::Request(request) if request.query => self.query(request, now)?,
             Input::Request(request) => self.command(request, now)?,
         }
         Ok(true)
     }
 
-    fn message(&mut self, sender: ServiceId, sequence: Sequence, entry: Bytes, now: Timestamp) -> Result<(), Stop> {
+    fn message(
+        &mut self,
+        sender: ServiceId,
+        sequence: Sequence,
+        entry: Bytes,
+        now: Timestamp,
+    ) -> Result<(), Stop> {
         let mark = self.mark(sender);
         if sequence.0 != mark.consumed.0 + 1 {
             // A copy of what was consumed already; the port never runs ahead.
@@ -245,9 +314,14 @@ impl ServiceState {
             Err(error) => return Err(Stop::Tainted(error.into())),
         };
         let blocked = matches!(&envelope.key, Key::Of(key) if self.parked.blocks(sender, key));
-        let arrived = Arrived { envelope, bytes: entry, from: From::Stream { sender, sequence } };
+        let arrived = Arrived {
+            envelope,
+            bytes: entry,
+            from: From::Stream { sender, sequence },
+        };
         if blocked {
-            let concluded = turn::park_behind(&self.setting(&arrived, now, 0), &arrived).map_err(Stop::Tainted)?;
+            let concluded = turn::park_behind(&self.setting(&arrived, now, 0), &arrived)
+                .map_err(Stop::Tainted)?;
             return self.commit(concluded, None);
         }
         self.run(arrived, now, None)
@@ -255,40 +329,68 @@ impl ServiceState {
 
     fn attempt_parked(&mut self, origin: Origin, now: Timestamp) -> Result<(), Stop> {
         let key = origin.to_bytes();
-        let stored = Reads::get(&self.cell.store, self.member.own.parked, &key).map_err(Stop::Store)?;
+        let stored =
+            Reads::get(&self.cell.store, self.member.own.parked, &key).map_err(Stop::Store)?;
         let Some(stored) = stored else {
             self.parked.remove(&origin);
             return Ok(());
         };
-        let row = parked::open_parked(&key, &stored).map_err(|error| Stop::Tainted(error.into()))?;
+        let row =
+            parked::open_parked(&key, &stored).map_err(|error| Stop::Tainted(error.into()))?;
         let bytes = Bytes::from(row.envelope.clone());
         let envelope = Envelope::decode(&bytes).map_err(|error| Stop::Tainted(error.into()))?;
-        self.run(Arrived { envelope, bytes, from: From::Parked { origin, row } }, now, None)
+        self.run(
+            Arrived {
+                envelope,
+                bytes,
+                from: From::Parked { origin, row },
+            },
+            now,
+            None,
+        )
     }
 
     fn timer(&mut self, timer: TimerId, now: Timestamp) -> Result<(), Stop> {
-        let stored = Reads::get(&self.cell.store, self.member.own.timers, &timer.key()).map_err(Stop::Store)?;
+        let stored = Reads::get(&self.cell.store, self.member.own.timers, &timer.key())
+            .map_err(Stop::Store)?;
         let Some(bytes) = stored else {
             self.timers.remove(&timer);
             return Ok(());
         };
         let envelope = Envelope::decode(&bytes).map_err(|error| Stop::Tainted(error.into()))?;
-        self.run(Arrived { envelope, bytes, from: From::Timer(timer) }, now, None)
+        self.run(
+            Arrived {
+                envelope,
+                bytes,
+                from: From::Timer(timer),
+            },
+            now,
+            None,
+        )
     }
 
     fn finished(&mut self, id: Uuid, result: ActivityResult, now: Timestamp) -> Result<(), Stop> {
-        let stored = Reads::get(&self.cell.store, self.member.own.plans, &id.to_bytes()).map_err(Stop::Store)?;
+        let stored = Reads::get(&self.cell.store, self.member.own.plans, &id.to_bytes())
+            .map_err(Stop::Store)?;
         // Without its row the end has been handled before.
         let Some(bytes) = stored else { return Ok(()) };
         let envelope = Envelope::decode(&bytes).map_err(|error| Stop::Tainted(error.into()))?;
         let key = Origin::Activity(id).to_bytes();
-        let charged = Reads::get(&self.cell.store, self.member.own.charges, &key).map_err(Stop::Store)?;
-        let charged = charged.and_then(|bytes| u32::from_bytes(&bytes)).unwrap_or(0);
-        let arrived = Arrived { envelope, bytes, from: From::Activity { result, charged } };
+        let charged =
+            Reads::get(&self.cell.store, self.member.own.charges, &key).map_err(Stop::Store)?;
+        let charged = charged
+            .and_then(|bytes| u32::from_bytes(&bytes))
+            .unwrap_or(0);
+        let arrived = Arrived {
+            envelope,
+            bytes,
+            from: From::Activity { result, charged },
+        };
         if charged >= self.member.supervision.attempts_max {
             let reason = "handling its end took the process down at every attempt".to_owned();
             let setting = self.setting(&arrived, now, 0);
-            let concluded = turn::charge(&setting, &arrived, &self.member.supervision, reason).map_err(Stop::Tainted)?;
+            let concluded = turn::charge(&setting, &arrived, &self.member.supervision, reason)
+                .map_err(Stop::Tainted)?;
             return self.commit(concluded, None);
         }
         self.run(arrived, now, None)
@@ -303,12 +405,19 @@ impl ServiceState {
         let mut expired = Vec::new();
         if let Some(key) = &key {
             let row_key = key.row_key();
-            let stored = Reads::get(&self.cell.store, self.member.own.answers, &row_key).map_err(Stop::Store)?;
+            let stored = Reads::get(&self.cell.store, self.member.own.answers, &row_key)
+                .map_err(Stop::Store)?;
             if let Some(stored) = stored {
-                let row = turn::open_answer(&row_key, &stored).map_err(|error| Stop::Tainted(error.into()))?;
+                let row = turn::open_answer(&row_key, &stored)
+                    .map_err(|error| Stop::Tainted(error.into()))?;
                 if now.since(row.at) < self.cell.config.answers_kept {
                     let answer = if row.fingerprint == key.fingerprint {
-                        row.answer.map(|reply| Answered { reply, replayed: true }).map_err(CallError::Rejected)
+                        row.answer
+                            .map(|reply| Answered {
+                                reply,
+                                replayed: true,
+                            })
+                            .map_err(CallError::Rejected)
                     } else {
                         Err(CallError::KeyReused)
                     };
@@ -335,26 +444,50 @@ impl ServiceState {
         let bytes = match envelope.encode() {
             Ok(bytes) => bytes,
             Err(error) => {
-                let _ = request.reply.send(Err(CallError::Malformed(error.to_string())));
+                let _ = request
+                    .reply
+                    .send(Err(CallError::Malformed(error.to_string())));
                 return Ok(());
             }
         };
-        let arrived = Arrived { envelope, bytes, from: From::Outside(key) };
-        self.run(arrived, now, Some(Outside { reply: request.reply, expired }))
+        let arrived = Arrived {
+            envelope,
+            bytes,
+            from: From::Outside(key),
+        };
+        self.run(
+            arrived,
+            now,
+            Some(Outside {
+                reply: request.reply,
+                expired,
+            }),
+        )
     }
 
     /// Two expired answers to remove with the next one stored: twice as many go as come.
     fn expired_answers(&self, now: Timestamp) -> Result<Vec<Write>, Stop> {
         let own = &self.member.own;
-        let oldest = Reads::scan(&self.cell.store, own.answers_by_time, &Span::all(), 2).map_err(Stop::Store)?;
+        let oldest = Reads::scan(&self.cell.store, own.answers_by_time, &Span::all(), 2)
+            .map_err(Stop::Store)?;
         let mut writes = Vec::new();
         for (by_time, _) in oldest {
-            let Some((at, scope, key)) = <(Timestamp, String, String)>::from_bytes(&by_time) else { continue };
+            let Some((at, scope, key)) = <(Timestamp, String, String)>::from_bytes(&by_time) else {
+                continue;
+            };
             if now.since(at) < self.cell.config.answers_kept {
                 break;
             }
-            writes.push(Write { table: own.answers, key: (scope, key).to_bytes(), value: None });
-            writes.push(Write { table: own.answers_by_time, key: by_time, value: None });
+            writes.push(Write {
+                table: own.answers,
+                key: (scope, key).to_bytes(),
+                value: None,
+            });
+            writes.push(Write {
+                table: own.answers_by_time,
+                key: by_time,
+                value: None,
+            });
         }
         Ok(writes)
     }
@@ -375,7 +508,14 @@ impl ServiceState {
             body: request.body,
         };
         let name = envelope.name().to_owned();
-        let facts = Facts { now, seed: self.random.u64(..), message: id, correlation: id, trace: envelope.trace, attempt: 1 };
+        let facts = Facts {
+            now,
+            seed: self.random.u64(..),
+            message: id,
+            correlation: id,
+            trace: envelope.trace,
+            attempt: 1,
+        };
         let turn = Turn::new(self.member.shape.clone(), self.cell.reads.clone(), facts);
         self.begin(now);
         let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -387,8 +527,14 @@ impl ServiceState {
             Ok(answered) => answered,
             Err(payload) => {
                 let service = self.member.name().to_owned();
-                let _ = request.reply.send(Err(CallError::Panicked { service, message: name }));
-                return Err(Stop::Panicked { arrived: None, reason: panic_text(payload.as_ref()) });
+                let _ = request.reply.send(Err(CallError::Panicked {
+                    service,
+                    message: name,
+                }));
+                return Err(Stop::Panicked {
+                    arrived: None,
+                    reason: panic_text(payload.as_ref()),
+                });
             }
         };
         if let Some(taint) = turn.take_taint() {
@@ -399,10 +545,16 @@ impl ServiceState {
             return Err(Stop::Tainted(taint));
         }
         let answer = match handled {
-            Some(Handled::Replied(reply)) => Ok(Answered { reply, replayed: false }),
+            Some(Handled::Replied(reply)) => Ok(Answered {
+                reply,
+                replayed: false,
+            }),
             Some(Handled::Rejected(rejection)) => Err(CallError::Rejected(rejection)),
             Some(Handled::Unreadable(error)) => Err(CallError::Malformed(error.to_string())),
-            None => Err(CallError::NoSuchMessage { service: self.member.name().to_owned(), message: name }),
+            None => Err(CallError::NoSuchMessage {
+                service: self.member.name().to_owned(),
+                message: name,
+            }),
         };
         self.gate(request.reply, answer);
         Ok(())
@@ -413,10 +565,16 @@ impl ServiceState {
         self.cell.store.gate(release(reply, answer));
     }
 
-    fn act(&mut self, act: Act, done: oneshot::Sender<Result<bool, CallError>>, now: Timestamp) -> Result<(), Stop> {
+    fn act(
+        &mut self,
+        act: Act,
+        done: oneshot::Sender<Result<bool, CallError>>,
+        now: Timestamp,
+    ) -> Result<(), Stop> {
         let (Act::Redrive(origin) | Act::Discard(origin)) = act;
         let key = origin.to_bytes();
-        let stored = Reads::get(&self.cell.store, self.member.own.dead, &key).map_err(Stop::Store)?;
+        let stored =
+            Reads::get(&self.cell.store, self.member.own.dead, &key).map_err(Stop::Store)?;
         let Some(stored) = stored else {
             let _ = done.send(Ok(false));
             return Ok(());
@@ -442,25 +600,39 @@ impl ServiceState {
             }
             Act::Discard(_) => turn::discard(&setting, origin),
         };
-        self.member.status.dead_letters.fetch_sub(1, Ordering::Relaxed);
+        self.member
+            .status
+            .dead_letters
+            .fetch_sub(1, Ordering::Relaxed);
         let output: Output = Box::new(move |durable| {
             let _ = done.send(match durable {
                 Ok(_) => Ok(true),
-                Err(error) => Err(CallError::OutcomeUnknown { reason: error.to_string() }),
+                Err(error) => Err(CallError::OutcomeUnknown {
+                    reason: error.to_string(),
+                }),
             });
         });
         self.commit(concluded, Some(output))
     }
 
     /// Runs the handler of a message and commits what follows.
-    fn run(&mut self, arrived: Arrived, now: Timestamp, outside: Option<Outside>) -> Result<(), Stop> {
+    fn run(
+        &mut self,
+        arrived: Arrived,
+        now: Timestamp,
+        outside: Option<Outside>,
+    ) -> Result<(), Stop> {
         let seed = self.random.u64(..);
         let declared = self.member.hosted.declaration();
         let kind = arrived.envelope.kind;
         let name = match kind {
             Kind::Activity => None,
             Kind::Event | Kind::Command | Kind::Reply | Kind::Timer => {
-                match self.member.hosted.current_name(kind, arrived.envelope.name()) {
+                match self
+                    .member
+                    .hosted
+                    .current_name(kind, arrived.envelope.name())
+                {
                     Some(name) => Some(name),
                     None if declared.retired.contains(&arrived.envelope.name()) => {
                         let setting = self.setting(&arrived, now, seed);
@@ -484,13 +656,17 @@ impl ServiceState {
         self.running.set(in_hand(&arrived));
         self.begin(now);
         let handled = catch_unwind(AssertUnwindSafe(|| {
-            self.cell.faults.before_handler(self.member.name(), arrived.envelope.name());
+            self.cell
+                .faults
+                .before_handler(self.member.name(), arrived.envelope.name());
             self.hand_over(name, &arrived, turn)
         }));
         self.end();
         self.running.clear();
         match handled {
-            Ok(Ok((Some(handled), turn))) => self.conclude(arrived, handled, turn, now, seed, outside),
+            Ok(Ok((Some(handled), turn))) => {
+                self.conclude(arrived, handled, turn, now, seed, outside)
+            }
             Ok(Ok((None, _))) => {
                 let setting = self.setting(&arrived, now, seed);
                 let concluded = turn::retire(&setting, &arrived).map_err(Stop::Tainted)?;
@@ -504,14 +680,25 @@ impl ServiceState {
                         service: self.member.name().to_owned(),
                         message: arrived.envelope.name().to_owned(),
                     }));
-                    return Err(Stop::Panicked { arrived: None, reason });
+                    return Err(Stop::Panicked {
+                        arrived: None,
+                        reason,
+                    });
                 }
-                Err(Stop::Panicked { arrived: Some(Box::new(arrived)), reason })
+                Err(Stop::Panicked {
+                    arrived: Some(Box::new(arrived)),
+                    reason,
+                })
             }
         }
     }
 
-    fn hand_over(&self, name: Option<&'static str>, arrived: &Arrived, turn: Turn) -> Result<(Option<Handled>, Turn), Stop> {
+    fn hand_over(
+        &self,
+        name: Option<&'static str>,
+        arrived: &Arrived,
+        turn: Turn,
+    ) -> Result<(Option<Handled>, Turn), Stop> {
         let hosted = &self.member.hosted;
         let Some(name) = name else {
             return match &arrived.from {
@@ -537,25 +724,31 @@ impl ServiceState {
         seed: u64,
         outside: Option<Outside>,
     ) -> Result<(), Stop> {
-        let concluded = match turn::conclude(&self.setting(&arrived, now, seed), &arrived, handled, turn) {
-            Ok(concluded) => concluded,
-            Err(taint) => {
-                if let Some(outside) = outside {
-                    let _ = outside.reply.send(Err(CallError::ServiceFailed {
-                        service: self.member.name().to_owned(),
-                        reason: taint.to_string(),
-                    }));
+        let concluded =
+            match turn::conclude(&self.setting(&arrived, now, seed), &arrived, handled, turn) {
+                Ok(concluded) => concluded,
+                Err(taint) => {
+                    if let Some(outside) = outside {
+                        let _ = outside.reply.send(Err(CallError::ServiceFailed {
+                            service: self.member.name().to_owned(),
+                            reason: taint.to_string(),
+                        }));
+                    }
+                    return Err(Stop::Tainted(taint));
                 }
-                return Err(Stop::Tainted(taint));
-            }
-        };
+            };
         let mut concluded = concluded;
         let output = outside.map(|outside| {
             concluded.commit.writes.extend(outside.expired);
             let answer = match concluded.answer.take() {
-                Some(Ok(reply)) => Ok(Answered { reply, replayed: false }),
+                Some(Ok(reply)) => Ok(Answered {
+                    reply,
+                    replayed: false,
+                }),
                 Some(Err(rejection)) => Err(CallError::Rejected(rejection)),
-                None => Err(CallError::OutcomeUnknown { reason: "the turn gave no answer".to_owned() }),
+                None => Err(CallError::OutcomeUnknown {
+                    reason: "the turn gave no answer".to_owned(),
+                }),
             };
             release(outside.reply, answer)
         });
@@ -564,7 +757,17 @@ impl ServiceState {
 
     /// Queues a commit and does what must follow it.
     fn commit(&mut self, concluded: Concluded, output: Option<Output>) -> Result<(), Stop> {
-        let Concluded { commit, parked, timers_set, timers_gone, activities, notices, died, applied, answer: _ } = concluded;
+        let Concluded {
+            commit,
+            parked,
+            timers_set,
+            timers_gone,
+            activities,
+            notices,
+            died,
+            applied,
+            answer: _,
+        } = concluded;
         let mut outputs: Vec<Output> = output.into_iter().collect();
         if !activities.is_empty() {
             let member = self.member.clone();
@@ -583,7 +786,11 @@ impl ServiceState {
             }));
         }
         let moved = commit.mark;
-        let envelopes: Vec<Bytes> = commit.sends.iter().map(|send| send.envelope.clone()).collect();
+        let envelopes: Vec<Bytes> = commit
+            .sends
+            .iter()
+            .map(|send| send.envelope.clone())
+            .collect();
         let queued = queue(&self.cell, self.epoch, commit, outputs)?;
         if let Some(moved) = moved {
             self.marks.insert(moved.sender, moved.mark);
@@ -608,12 +815,18 @@ impl ServiceState {
         }
         if let Some(reason) = died {
             status.dead_letters.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(service = self.member.name(), ?reason, "a message became a dead letter");
+            tracing::warn!(
+                service = self.member.name(),
+                ?reason,
+                "a message became a dead letter"
+            );
         }
         // Only now may its messages go on: the commit is final.
         for (envelope, receivers) in envelopes.iter().zip(queued.sequences) {
             for (receiver, sequence) in receivers {
-                self.member.relay.offer(&self.cell, receiver, sequence, envelope);
+                self.member
+                    .relay
+                    .offer(&self.cell, receiver, sequence, envelope);
             }
         }
         Ok(())
@@ -639,7 +852,10 @@ impl ServiceState {
     }
 
     fn begin(&self, now: Timestamp) {
-        self.member.status.turn_began.store(now.0, Ordering::Relaxed);
+        self.member
+            .status
+            .turn_began
+            .store(now.0, Ordering::Relaxed);
     }
 
     fn end(&self) {
@@ -660,10 +876,12 @@ pub(crate) fn queue(
     commit: Commit,
     outputs: Vec<Output>,
 ) -> Result<crate::commit::Queued, Stop> {
-    cell.store.queue(epoch, commit, outputs).map_err(|error| match error {
-        StoreError::Superseded => Stop::Superseded,
-        other => Stop::Store(other),
-    })
+    cell.store
+        .queue(epoch, commit, outputs)
+        .map_err(|error| match error {
+            StoreError::Superseded => Stop::Superseded,
+            other => Stop::Store(other),
+        })
 }
 
 fn release(reply: oneshot::Sender<RawAnswer>, answer: RawAnswer) -> Output {
@@ -671,7 +889,9 @@ fn release(reply: oneshot::Sender<RawAnswer>, answer: RawAnswer) -> Output {
         // A caller that has gone away does not mind.
         let _ = reply.send(match durable {
             Ok(_) => answer,
-            Err(error) => Err(CallError::OutcomeUnknown { reason: error.to_string() }),
+            Err(error) => Err(CallError::OutcomeUnknown {
+                reason: error.to_string(),
+            }),
         });
     })
 }
@@ -728,7 +948,10 @@ pub(crate) fn for_each_row(
 
 /// The ordering key of an encoded envelope.
 pub(crate) fn ordering_key(envelope: &[u8]) -> Option<Bytes> {
-    match Envelope::decode(&Bytes::copy_from_slice(envelope)).ok()?.key {
+    match Envelope::decode(&Bytes::copy_from_slice(envelope))
+        .ok()?
+        .key
+    {
         Key::None => None,
         Key::Of(key) => Some(key),
     }
@@ -737,9 +960,13 @@ pub(crate) fn ordering_key(envelope: &[u8]) -> Option<Bytes> {
 fn in_hand(arrived: &Arrived) -> InHand {
     match arrived.origin() {
         Some(Origin::Message { sender, sequence }) => InHand::Message { sender, sequence },
-        Some(Origin::Timer(timer)) => InHand::Timer { hash: low_half(timer.id) },
+        Some(Origin::Timer(timer)) => InHand::Timer {
+            hash: low_half(timer.id),
+        },
         Some(Origin::Activity(id)) => InHand::Activity { hash: low_half(id) },
-        None => InHand::Command { hash: low_half(arrived.envelope.id.0) },
+        None => InHand::Command {
+            hash: low_half(arrived.envelope.id.0),
+        },
     }
 }
 
@@ -760,7 +987,11 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// A parked row, for those that only need it whole.
-pub(crate) fn read_parked(cell: &Cell, table: TableId, origin: &Origin) -> Result<Option<ParkedRow>, ActorProcessingErr> {
+pub(crate) fn read_parked(
+    cell: &Cell,
+    table: TableId,
+    origin: &Origin,
+) -> Result<Option<ParkedRow>, ActorProcessingErr> {
     let key = origin.to_bytes();
     match Reads::get(&cell.store, table, &key)? {
         Some(stored) => Ok(Some(parked::open_parked(&key, &stored)?)),

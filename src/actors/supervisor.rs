@@ -69,16 +69,29 @@ impl Actor for ServiceSupervisor {
         (cell, member): Self::Arguments,
     ) -> Result<Tree, ActorProcessingErr> {
         let _ = myself.cast(Order::Start);
-        Ok(Tree { cell, member, history: History::default(), children: [const { None }; ROLES.len()] })
+        Ok(Tree {
+            cell,
+            member,
+            history: History::default(),
+            children: [const { None }; ROLES.len()],
+        })
     }
 
-    async fn handle(&self, myself: ActorRef<Order>, order: Order, tree: &mut Tree) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Order>,
+        order: Order,
+        tree: &mut Tree,
+    ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Start => tree.start(&myself, &[0, 1, 2]).await,
             Order::Restart(children) => tree.start(&myself, &children).await,
             Order::Revive => {
                 if tree.member.status.life().0 == Life::Failed {
-                    tracing::info!(service = tree.member.name(), "a failed service is tried again");
+                    tracing::info!(
+                        service = tree.member.name(),
+                        "a failed service is tried again"
+                    );
                     tree.history = History::default();
                     tree.member.status.in_a_row.store(0, Ordering::Relaxed);
                     tree.member.port.welcome();
@@ -97,19 +110,29 @@ impl Actor for ServiceSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         let (actor, cause) = match event {
             SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
-            SupervisionEvent::ActorTerminated(actor, _, reason) => (actor, reason.unwrap_or_default()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                (actor, reason.unwrap_or_default())
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
+                return Ok(());
+            }
         };
         // Children that this supervisor has stopped itself are no longer in the list.
         let place = tree.children.iter().position(|child| {
-            child.as_ref().is_some_and(|child| child.actor.get_id() == actor.get_id())
+            child
+                .as_ref()
+                .is_some_and(|child| child.actor.get_id() == actor.get_id())
         });
         let Some(place) = place else { return Ok(()) };
         tree.failed(&myself, place, cause).await;
         Ok(())
     }
 
-    async fn post_stop(&self, _myself: ActorRef<Order>, tree: &mut Tree) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Order>,
+        tree: &mut Tree,
+    ) -> Result<(), ActorProcessingErr> {
         tree.stop(&[2, 1, 0]).await;
         tree.member.status.set_life(Life::Stopped, None);
         Ok(())
@@ -125,7 +148,8 @@ impl Tree {
             }
             if let Err(error) = self.spawn(myself, *place).await {
                 // A child whose start fails sends no event.
-                self.decide(myself, *place, format!("its start failed: {error}")).await;
+                self.decide(myself, *place, format!("its start failed: {error}"))
+                    .await;
                 return;
             }
         }
@@ -139,15 +163,18 @@ impl Tree {
         let supervisor = myself.get_cell();
         let (actor, join) = match ROLES[place] {
             Role::Service => {
-                let (actor, join) = Actor::spawn_linked(None, ServiceActor, arguments, supervisor).await?;
+                let (actor, join) =
+                    Actor::spawn_linked(None, ServiceActor, arguments, supervisor).await?;
                 (actor.get_cell(), join)
             }
             Role::Relay => {
-                let (actor, join) = Actor::spawn_linked(None, RelayActor, arguments, supervisor).await?;
+                let (actor, join) =
+                    Actor::spawn_linked(None, RelayActor, arguments, supervisor).await?;
                 (actor.get_cell(), join)
             }
             Role::Pool => {
-                let (actor, join) = Actor::spawn_linked(None, PoolActor, arguments, supervisor).await?;
+                let (actor, join) =
+                    Actor::spawn_linked(None, PoolActor, arguments, supervisor).await?;
                 (actor.get_cell(), join)
             }
         };
@@ -156,18 +183,30 @@ impl Tree {
     }
 
     async fn failed(&mut self, myself: &ActorRef<Order>, place: usize, cause: String) {
-        self.member.status.set_life(Life::Restarting, Some(cause.clone()));
+        self.member
+            .status
+            .set_life(Life::Restarting, Some(cause.clone()));
         self.member.status.restarts.fetch_add(1, Ordering::Relaxed);
         if let Some(child) = self.children[place].take() {
             // The event arrives while the old state is still alive; its successor must not meet it.
             let _ = child.join.await;
         }
-        let stop = if ROLES[place] == Role::Service { self.member.port.take_stop() } else { None };
+        let stop = if ROLES[place] == Role::Service {
+            self.member.port.take_stop()
+        } else {
+            None
+        };
         match stop {
-            Some(Stop::Panicked { arrived, reason }) => self.panicked(myself, place, arrived, reason).await,
+            Some(Stop::Panicked { arrived, reason }) => {
+                self.panicked(myself, place, arrived, reason).await
+            }
             Some(Stop::Tainted(taint)) => {
                 // Trying again would read the same damage.
-                self.fail(myself, format!("a turn needed what cannot be read: {taint}")).await;
+                self.fail(
+                    myself,
+                    format!("a turn needed what cannot be read: {taint}"),
+                )
+                .await;
             }
             Some(Stop::Store(error)) => {
                 self.fail(myself, error.to_string()).await;
@@ -177,21 +216,46 @@ impl Tree {
     }
 
     /// A handler panicked: its message pays, unless message after message does.
-    async fn panicked(&mut self, myself: &ActorRef<Order>, place: usize, arrived: Option<Box<Arrived>>, reason: String) {
+    async fn panicked(
+        &mut self,
+        myself: &ActorRef<Order>,
+        place: usize,
+        arrived: Option<Box<Arrived>>,
+        reason: String,
+    ) {
         let status = &self.member.status;
         status.panicked(&reason);
-        let first_attempt = arrived.as_ref().is_none_or(|arrived| arrived.attempt() == 1);
-        let in_a_row = if first_attempt { status.in_a_row.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
-        let message = arrived.as_ref().map(|arrived| arrived.envelope.name().to_owned()).unwrap_or_default();
-        tracing::error!(service = self.member.name(), message, reason, "a handler panicked");
+        let first_attempt = arrived
+            .as_ref()
+            .is_none_or(|arrived| arrived.attempt() == 1);
+        let in_a_row = if first_attempt {
+            status.in_a_row.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            0
+        };
+        let message = arrived
+            .as_ref()
+            .map(|arrived| arrived.envelope.name().to_owned())
+            .unwrap_or_default();
+        tracing::error!(
+            service = self.member.name(),
+            message,
+            reason,
+            "a handler panicked"
+        );
         if let Some(arrived) = arrived
             && let Err(error) = charge(&self.cell, &self.member, &arrived, reason.clone())
         {
-            self.fail(myself, format!("a message that panicked could not be parked: {error}")).await;
+            self.fail(
+                myself,
+                format!("a message that panicked could not be parked: {error}"),
+            )
+            .await;
             return;
         }
         if in_a_row >= MESSAGES_IN_A_ROW_MAX {
-            let reason = format!("{in_a_row} different messages in a row panicked; the last: {reason}");
+            let reason =
+                format!("{in_a_row} different messages in a row panicked; the last: {reason}");
             self.fail(myself, reason).await;
             return;
         }
@@ -200,7 +264,14 @@ impl Tree {
 
     async fn decide(&mut self, myself: &ActorRef<Order>, place: usize, cause: String) {
         let (now, random) = (self.cell.now(), self.cell.clock.entropy());
-        let decision = self.history.decide(&self.member.supervision, ROLES.len(), place, &cause, now, random);
+        let decision = self.history.decide(
+            &self.member.supervision,
+            ROLES.len(),
+            place,
+            &cause,
+            now,
+            random,
+        );
         match decision {
             Decision::Restart { children, after } => {
                 tracing::warn!(service = self.member.name(), cause, ?after, "restarting");
@@ -220,11 +291,19 @@ impl Tree {
 
     /// Stops the tree; the service is failed until it is revived.
     async fn fail(&mut self, myself: &ActorRef<Order>, reason: String) {
-        tracing::error!(service = self.member.name(), reason, "the service has failed");
+        tracing::error!(
+            service = self.member.name(),
+            reason,
+            "the service has failed"
+        );
         self.stop(&[2, 1, 0]).await;
-        self.member.status.set_life(Life::Failed, Some(reason.clone()));
+        self.member
+            .status
+            .set_life(Life::Failed, Some(reason.clone()));
         let service = self.member.name().to_owned();
-        self.member.port.refuse(CallError::ServiceFailed { service, reason }, true);
+        self.member
+            .port
+            .refuse(CallError::ServiceFailed { service, reason }, true);
         if let Some(after) = self.member.supervision.revive_after {
             drop(myself.send_after(after, || Order::Revive));
         }
@@ -234,7 +313,10 @@ impl Tree {
     async fn stop(&mut self, places: &[usize]) {
         for place in places {
             if let Some(child) = self.children[*place].take() {
-                let _ = child.actor.stop_and_wait(None, Some(Duration::from_secs(40))).await;
+                let _ = child
+                    .actor
+                    .stop_and_wait(None, Some(Duration::from_secs(40)))
+                    .await;
                 let _ = child.join.await;
             }
         }
@@ -242,10 +324,18 @@ impl Tree {
 }
 
 /// Charges a message with a failed attempt, in a commit of its own under a new epoch.
-pub(crate) fn charge(cell: &Cell, member: &Member, arrived: &Arrived, reason: String) -> Result<(), Stop> {
+pub(crate) fn charge(
+    cell: &Cell,
+    member: &Member,
+    arrived: &Arrived,
+    reason: String,
+) -> Result<(), Stop> {
     let now = cell.now();
     let mark = match arrived.origin() {
-        Some(Origin::Message { sender, .. }) => cell.store.mark(StreamId { sender, receiver: member.id() }),
+        Some(Origin::Message { sender, .. }) => cell.store.mark(StreamId {
+            sender,
+            receiver: member.id(),
+        }),
         Some(Origin::Timer(_) | Origin::Activity(_)) | None => Mark::default(),
     };
     let setting = Setting {
@@ -256,10 +346,15 @@ pub(crate) fn charge(cell: &Cell, member: &Member, arrived: &Arrived, reason: St
         seed: cell.clock.entropy(),
         after_dead_letter: member.after_dead_letter(arrived.envelope.name()),
     };
-    let concluded = turn::charge(&setting, arrived, &member.supervision, reason).map_err(Stop::Tainted)?;
+    let concluded =
+        turn::charge(&setting, arrived, &member.supervision, reason).map_err(Stop::Tainted)?;
     if let Some(reason) = concluded.died {
         member.status.dead_letters.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(service = member.name(), ?reason, "a message became a dead letter");
+        tracing::warn!(
+            service = member.name(),
+            ?reason,
+            "a message became a dead letter"
+        );
     }
     let epoch = cell.store.take_over(member.id());
     queue(cell, epoch, concluded.commit, Vec::new()).map(|_| ())
