@@ -9,6 +9,8 @@ pub mod error;
 mod key;
 pub mod persistence;
 pub mod prelude;
+mod saga;
+mod sagas;
 mod service;
 mod shape;
 mod supervision;
@@ -25,6 +27,10 @@ pub use context::{Context, ContextError, SPAN_ROWS_DEFAULT, Span, TimerId, View}
 pub use envelope::{Key, MessageId, TraceContext};
 pub use error::{OpenError, StoreError};
 pub use key::{KeyReader, TableKey};
+pub use saga::{
+    Answer, Asking, CancelAnswer, Failure, Resolve, ResolveAnswer, RetryAnswer, Saga, SagaNote,
+    SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
+};
 pub use service::{
     AfterDeadLetter, Command, Declaration, Event, HandledMessage, Handlers, Message, Published,
     Query, Rejection, RejectionKind, Replied, Sent, Service,
