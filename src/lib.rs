@@ -18,6 +18,8 @@ mod parked;
 pub mod persistence;
 pub mod prelude;
 mod report;
+mod saga;
+mod sagas;
 mod service;
 mod shape;
 mod startup;
@@ -44,6 +46,10 @@ pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
 pub use report::{
     Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
+};
+pub use saga::{
+    Answer, Asking, CancelAnswer, Failure, Resolve, ResolveAnswer, RetryAnswer, Saga, SagaNote,
+    SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
 };
 pub use service::{
     AfterDeadLetter, Command, Declaration, Event, HandledMessage, Handlers, Message, Published,
