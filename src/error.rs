@@ -3,7 +3,8 @@
 //! A [`Rejection`](crate::Rejection) is a business answer and lives with the service contract; a
 //! panic is a bug and is the supervisor's business. Everything here is neither.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::commit::Position;
 
@@ -28,6 +29,18 @@ pub enum StoreError {
         what: String,
         /// What was wrong with it.
         detail: String,
+    },
+    /// A newer version of the library has written it.
+    #[error(
+        "{what} has format {found}, this version reads up to {known}; run the version that wrote it, or a newer one"
+    )]
+    NewerFormat {
+        /// What was being read.
+        what: String,
+        /// Its format.
+        found: u32,
+        /// The newest this version knows.
+        known: u32,
     },
     /// The disk refused an operation.
     #[error("{operation} failed: {detail}")]
@@ -56,6 +69,27 @@ pub enum StoreError {
         /// What was wrong.
         detail: String,
     },
+}
+
+impl StoreError {
+    /// What the disk said when it refused to do `doing` (as in "writing") to `path`.
+    pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> StoreError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Io {
+                operation: format!("{doing} {}", path.display()),
+                detail: error.to_string(),
+            },
+        }
+    }
+
+    /// A file that does not hold what it must.
+    pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> StoreError {
+        StoreError::Damaged {
+            what: path.display().to_string(),
+            detail: detail.into(),
+        }
+    }
 }
 
 /// A data directory could not be opened.
