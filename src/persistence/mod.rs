@@ -10,6 +10,8 @@
 
 mod catalog;
 mod checkpoint;
+#[cfg(test)]
+mod crash_tests;
 pub mod disk;
 pub mod engine;
 pub mod events;
