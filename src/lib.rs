@@ -6,6 +6,8 @@ pub mod commit;
 mod context;
 pub mod envelope;
 pub mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod key;
 pub mod persistence;
 pub mod prelude;
