@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use redeliver::http::{CallError, CallOptions, Check, Health, Host, JsonAnswer};
-use serde_json::{Value, json};
+use redeliver::http::Host;
+use redeliver::{CallError, CallOptions, Check, Health, JsonAnswer};
+use serde_json::json;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -52,7 +53,7 @@ impl Host for StandIn {
         (self.answer)(&call)
     }
 
-    async fn health(&self) -> Health {
+    fn health(&self) -> Health {
         Health {
             ready: self.ready,
             checks: vec![Check {
@@ -63,11 +64,11 @@ impl Host for StandIn {
         }
     }
 
-    async fn report(&self) -> Value {
+    fn report(&self) -> impl serde::Serialize {
         json!({ "services": [{ "name": "counter", "state": "running" }] })
     }
 
-    async fn topology(&self) -> Value {
+    fn topology(&self) -> impl serde::Serialize {
         json!({ "services": ["counter"] })
     }
 }
