@@ -8,6 +8,7 @@ mod facade;
 mod limits;
 mod problems;
 mod stand_in;
+mod system;
 
 use std::net::SocketAddr;
 
