@@ -289,11 +289,13 @@ type Reconcile<S> = Box<
 /// The recorded end of an activity: its output is sealed, or it failed for good.
 pub(crate) type ActivityResult = Outcome<Bytes>;
 
+type ReadJson = fn(&[u8]) -> Result<(Key, Vec<u8>), String>;
+
 /// How a command or query looks from the outside: JSON in, JSON out.
 #[derive(Clone, Copy)]
 pub(crate) struct JsonDoor {
     /// JSON to ordering key and sealed body.
-    pub(crate) read: fn(&[u8]) -> Result<(Key, Vec<u8>), String>,
+    pub(crate) read: ReadJson,
     /// Sealed reply to JSON.
     pub(crate) write: fn(&[u8]) -> Result<Vec<u8>, String>,
     pub(crate) version: u16,
