@@ -188,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             incoming.accept(Sequence(4), [entry(4), entry(5)]),
-            Accepted::Gap { after: Sequence(5) }
+            Accepted::Known
         );
         assert_eq!(
             incoming.accept(Sequence(6), [entry(6), entry(7)]),
