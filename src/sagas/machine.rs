@@ -341,15 +341,15 @@ impl Machine<'_> {
                 said,
             } => {
                 let newest = self.state.steps[step].attempt;
+                // An answer to a step that the saga has not got to yet is its first attempt's:
+                // streams are not ordered among each other.
                 let attempt = attempt.unwrap_or(newest.max(1));
-                if attempt > newest && matches!(said, Said::Succeeded | Said::Failed(_)) {
-                    // Streams are not ordered among each other: the answer may come before the
-                    // saga has got to the step.
-                    self.state.steps[step].attempt = attempt;
+                if newest > 0 && attempt > newest {
+                    return Verdict::Ignored;
                 }
                 match said {
                     Said::Succeeded => self.succeeded(step, attempt),
-                    Said::Failed(failing) => self.failed(step, attempt, newest, failing),
+                    Said::Failed(failing) => self.failed(step, attempt, failing),
                     Said::Undone => self.undone(step, attempt),
                     Said::UndoRefused => self.undo_refused(step, attempt),
                     Said::UndoFailed(reason) => self.undo_failed(step, attempt, reason),
@@ -414,8 +414,14 @@ impl Machine<'_> {
                 self.state.steps[step].effect = Effect::Undoing { done: true };
                 return Verdict::Applied;
             }
+            Effect::Undone if self.shape[step].undo == Undo::Told => {
+                // Nobody can say whether the undo or the effect came first; once more is safe.
+                self.actions.push(Action::Undo { step, attempt });
+                return Verdict::Compensated;
+            }
             Effect::None | Effect::Unknown | Effect::Undone => {
                 self.state.steps[step].effect = Effect::Done;
+                self.state.steps[step].attempt = attempt;
             }
         }
         match self.state.stage.clone() {
@@ -436,18 +442,20 @@ impl Machine<'_> {
         Verdict::Applied
     }
 
-    fn failed(&mut self, step: usize, attempt: u32, newest: u32, failing: Failing) -> Verdict {
+    fn failed(&mut self, step: usize, attempt: u32, failing: Failing) -> Verdict {
         if attempt < self.state.steps[step].attempt {
             return Verdict::Ignored;
         }
-        let before = self.state.steps[step].effect;
-        match before {
+        let state = &mut self.state.steps[step];
+        match state.effect {
             Effect::Undoing { .. } | Effect::Undone => return Verdict::Ignored,
-            Effect::None if attempt <= newest => return Verdict::Ignored,
+            // Known already, unless the step was not asked for yet.
+            Effect::None if state.attempt > 0 => return Verdict::Ignored,
             Effect::None | Effect::Unknown | Effect::Done => {}
         }
-        self.state.steps[step].effect = Effect::None;
-        self.state.steps[step].refused = false;
+        state.effect = Effect::None;
+        state.attempt = attempt;
+        state.refused = false;
         match self.state.stage.clone() {
             Stage::Running { step: at } if at == step => match failing {
                 Failing::Final(reason) => self.undo_next(reason),
@@ -564,7 +572,7 @@ impl Machine<'_> {
 
     fn undone(&mut self, step: usize, attempt: u32) -> Verdict {
         let state = &mut self.state.steps[step];
-        if matches!(state.effect, Effect::Undoing { .. }) && attempt >= state.attempt {
+        if matches!(state.effect, Effect::Undoing { .. }) && attempt == state.attempt {
             state.effect = Effect::Undone;
             match self.state.stage.clone() {
                 Stage::Undoing { reason, .. }
@@ -580,6 +588,12 @@ impl Machine<'_> {
             }
             return Verdict::Applied;
         }
+        let happened = matches!(state.effect, Effect::Unknown | Effect::Done);
+        if happened && attempt == state.attempt && state.undo_sends > 0 {
+            // The undo was sent more than once and this is the later answer: it took what had
+            // come in between. Unasked-for news of an undo are not ours to act on.
+            return self.lost(step);
+        }
         let Some(stray) = self.open_stray(step, attempt) else {
             return Verdict::Ignored;
         };
@@ -588,10 +602,28 @@ impl Machine<'_> {
         Verdict::Applied
     }
 
+    /// A step that counted as having happened turns out to be undone.
+    fn lost(&mut self, step: usize) -> Verdict {
+        self.state.steps[step].effect = Effect::Undone;
+        self.state.steps[step].refused = false;
+        let reason = format!("step `{}` was undone after all", self.shape[step].name);
+        match self.state.stage.clone() {
+            Stage::Running { .. } | Stage::Held { .. } => self.undo_next(reason),
+            Stage::Completed => self.review(step, reason, None),
+            Stage::Review {
+                step: at,
+                cancelling: Some(cancelling),
+                ..
+            } if at == step => self.undo_next(cancelling),
+            Stage::Undoing { .. } | Stage::Undone { .. } | Stage::Review { .. } => {}
+        }
+        Verdict::Applied
+    }
+
     fn undo_refused(&mut self, step: usize, attempt: u32) -> Verdict {
         let state = &mut self.state.steps[step];
         if let Effect::Undoing { done } = state.effect
-            && attempt >= state.attempt
+            && attempt == state.attempt
         {
             state.refused = true;
             state.effect = if done { Effect::Done } else { Effect::Unknown };
@@ -603,7 +635,7 @@ impl Machine<'_> {
 
     fn undo_failed(&mut self, step: usize, attempt: u32, reason: String) -> Verdict {
         let state = self.state.steps[step];
-        if matches!(state.effect, Effect::Undoing { .. }) && attempt >= state.attempt {
+        if matches!(state.effect, Effect::Undoing { .. }) && attempt == state.attempt {
             if let Stage::Undoing {
                 reason: cancelling, ..
             } = self.state.stage.clone()
@@ -788,6 +820,8 @@ impl Machine<'_> {
             }
             (None, Ruling::Accept) => {
                 state.effect = Effect::Done;
+                // Answers to earlier undos say nothing about what was settled by hand.
+                state.undo_sends = 0;
                 self.go_on();
             }
             (None, Ruling::Retry) => self.go_on(),

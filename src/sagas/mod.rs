@@ -3,6 +3,8 @@
 
 pub(crate) mod drive;
 pub(crate) mod machine;
+#[cfg(test)]
+mod machine_tests;
 pub(crate) mod row;
 pub(crate) mod steps;
 #[cfg(test)]

@@ -65,11 +65,11 @@ impl SagaRow {
             .names
             .iter()
             .map(|stored| {
-                let is = |name: &&'static str| *name == stored;
+                let is = |name: &&'static str| *name == stored.as_str();
                 let now = steps.steps.iter().position(|step| step.name == stored);
                 now.or_else(|| {
                     let mut steps = steps.steps.iter();
-                    steps.position(|step| step.formerly.iter().any(|name| is(&name)))
+                    steps.position(|step| step.formerly.iter().any(is))
                 })
             })
             .collect();
