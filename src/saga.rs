@@ -35,7 +35,7 @@ use crate::clock::{Timestamp, days};
 use crate::codec::{Body, CodecError};
 use crate::context::{Context, View};
 use crate::sagas::drive;
-use crate::sagas::machine::{Failing, Input, Ruling};
+use crate::sagas::state::{Failing, Input, Ruling};
 use crate::service::{Rejection, Service};
 
 pub use crate::sagas::steps::{Step, Steps};

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::machine::*;
+use super::machine::apply;
+use super::state::*;
 use crate::clock::{days, hours, minutes, seconds};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

@@ -6,6 +6,8 @@ pub(crate) mod machine;
 #[cfg(test)]
 mod machine_tests;
 pub(crate) mod row;
+pub(crate) mod state;
 pub(crate) mod steps;
+mod strays;
 #[cfg(test)]
 mod tests;

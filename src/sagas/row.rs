@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{Effect, Stage, State, StepState};
+use super::state::{Effect, Stage, State, StepState};
 use super::steps::Steps;
 use crate::clock::Timestamp;
 use crate::context::TimerId;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::drive;
-use super::machine::{self, Said, StepShape, Undo};
+use super::state::{Failing, Said, StepShape, Undo};
 use crate::clock::{hours, seconds};
 use crate::context::Context;
 use crate::saga::{Answer, Asking, Failure, Saga};
@@ -235,7 +235,7 @@ impl<G: Saga> Step<G> {
     ) -> &mut Self {
         self.listen(Role::Fails, move |event: &E| {
             answered(answer(event), |_| {
-                Said::Failed(machine::Failing::from(failure(event)))
+                Said::Failed(Failing::from(failure(event)))
             })
         })
     }
