@@ -20,9 +20,8 @@ use crate::codec::{self, Body, CodecError, Subject};
 use crate::context::{Context, Turn, View};
 use crate::envelope::{Envelope, Key, Kind};
 use crate::saga::{Saga, Steps};
+use crate::supervision::Supervision;
 use crate::table::{Index, IndexKeys, Table};
-
-pub use crate::supervision::{Strategy, Supervision};
 
 /// A message: typed, versioned, with a wire name that never changes.
 ///
