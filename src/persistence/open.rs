@@ -27,7 +27,7 @@ use super::options::{Driving, StoreOptions};
 use super::running::{Interrupted, RUNNING_BYTES, Running};
 use super::snapshot::Snapshot;
 use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
-use super::space::take_ballast;
+use super::space::{drop_ballast, take_ballast};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use super::streams::{read_entry_key, read_stream_key, read_stream_row};
@@ -84,11 +84,7 @@ impl Store {
         };
         let lock = opening.lock()?;
         let format = opening.read_format()?;
-        let found = JournalReader::open(opening.disk.as_ref(), &opening.journal_dir, opening.cell);
-        let found = match found {
-            Err(OpenError::Io { .. }) if format.is_none() => None,
-            found => found?,
-        };
+        let found = JournalReader::open(opening.disk.as_ref(), &opening.journal_dir, opening.cell)?;
         let parts = match found {
             None if format.is_some() => {
                 let detail = "the journal has no segments";
@@ -570,15 +566,24 @@ impl Opening {
         header: SegmentHeader,
         rescued: Vec<super::journal::writer::Pending>,
     ) -> Result<JournalWriter, OpenError> {
-        JournalWriter::start(
-            self.disk.clone(),
-            self.journal_dir.clone(),
-            header,
-            rescued,
-            self.options.first_segment_bytes,
-            self.options.segment_bytes,
-        )
-        .map_err(|error| self.refused("starting a segment in", &self.journal_dir, &error))
+        let start = || {
+            JournalWriter::start(
+                self.disk.clone(),
+                self.journal_dir.clone(),
+                header,
+                &rescued,
+                self.options.first_segment_bytes,
+                self.options.segment_bytes,
+            )
+        };
+        let started = match start() {
+            Err(error) if is_full(&error) => {
+                // This is what the reserve is for.
+                drop_ballast(self.disk.as_ref(), &self.options).and_then(|_| start())
+            }
+            started => started,
+        };
+        started.map_err(|error| self.refused("starting a segment in", &self.journal_dir, &error))
     }
 
     fn refused(&self, operation: &str, path: &Path, error: &io::Error) -> OpenError {

@@ -74,7 +74,7 @@ fn commit(services: &Services, n: u64) -> Commit {
         sends: vec![Send {
             envelope: Bytes::from(format!("message {n}")),
             to: vec![services.b],
-            event: n % 2 == 0,
+            event: n.is_multiple_of(2),
         }],
     }
 }
