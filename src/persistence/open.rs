@@ -716,3 +716,17 @@ fn each_row(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_format() {
+        let expected: &[u8] = &[
+            b'R', b'D', b'L', b'V', b'D', b'A', b'T', b'A', 1, 0, 0, 0, 0, 0, 0, 0, 0x04, 0xdf,
+            0x49, 0x45,
+        ];
+        assert_eq!(seal(FORMAT_MAGIC, &[]), expected);
+    }
+}
