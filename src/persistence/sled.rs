@@ -37,6 +37,8 @@ use crate::persistence::engine::{Direction, Engine, EngineFactory, KeyRange, is_
 const CHUNK_BYTES: usize = 4096;
 const INLINE: u8 = 0;
 const CHUNKED: u8 = 1;
+/// Below this sled does little but evict.
+const CACHE_BYTES_MIN: u64 = 1 << 20;
 /// How often a reader looks again at a large value that is being replaced under its eyes.
 const READ_ATTEMPTS: usize = 16;
 /// sled's background work may hold its lock for a moment after the last handle is gone.
@@ -87,7 +89,7 @@ impl SledEngine {
             let config = sled::Config::new()
                 .path(dir)
                 .mode(sled::Mode::HighThroughput)
-                .cache_capacity(cache_bytes)
+                .cache_capacity(cache_bytes.max(CACHE_BYTES_MIN))
                 .flush_every_ms(None);
             thread::Builder::new()
                 .name("engine-open".to_owned())

@@ -141,6 +141,32 @@ fn what_is_beyond_the_expected_last_event_is_cut_and_appended_again() {
     }
 }
 
+/// What a power loss may leave behind the last sync: any prefix of what was written, and after it
+/// zeroes or noise.
+#[test]
+fn a_torn_tail_is_cut_to_the_expected_last_event() {
+    let disk = MemoryDisk::default();
+    let log = filled(&disk, 25);
+    let newest = files(&disk).pop().unwrap();
+    let synced = disk.bytes(&newest).len();
+    log.append(&events(26..=29)).unwrap();
+    assert_eq!(files(&disk).pop().unwrap(), newest);
+    let whole = disk.bytes(&newest);
+    for kept in synced..=whole.len() {
+        for filler in [None, Some(0), Some(0x5a)] {
+            let mut torn = whole[..kept].to_vec();
+            torn.extend(filler.iter().cycle().take(whole.len() - kept));
+            disk.put(&newest, &torn);
+            let (log, gaps) = open(&disk, 25);
+            assert_eq!(gaps, []);
+            assert_eq!(disk.bytes(&newest), whole[..synced]);
+            log.append(&events(26..=29)).unwrap();
+            assert_eq!(read_all(&log).events, events(1..=29));
+            assert_eq!(disk.bytes(&newest), whole);
+        }
+    }
+}
+
 #[test]
 fn events_that_the_log_has_are_passed_over() {
     let disk = MemoryDisk::default();
