@@ -259,6 +259,9 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Creates a segment whose name appears only when header and records are durable.
+///
+/// Its space is reserved, not filled with zeros: syncs into filled space were measured to take
+/// about a tenth less, which is not worth writing everything twice.
 fn create_segment(
     disk: &dyn Disk,
     dir: &std::path::Path,
