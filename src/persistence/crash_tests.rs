@@ -407,6 +407,7 @@ fn a_killed_process_loses_nothing_that_it_wrote() {
         world.disk.fail_at(stop, Fault::Eio);
         let _ = world.work(ACTS);
         world.disk.abort();
+        world.disk.clear_faults();
         let (_, _, recovered) = world.recover();
         assert_eq!(recovered.torn_bytes, 0, "seed {seed}");
         assert_eq!(recovered.rebuilt, None, "seed {seed}");
