@@ -307,8 +307,10 @@ async fn open(
 /// Takes the store's steps in virtual time: a sync takes as long as a good disk's.
 async fn drive(store: Store, work: Arc<tokio::sync::Notify>) {
     const SYNC: Duration = Duration::from_micros(150);
+    // The space on the disk changes without anybody queueing anything.
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
     loop {
-        work.notified().await;
+        let _ = tokio::time::timeout(LOOK_EVERY, work.notified()).await;
         loop {
             tokio::time::sleep(SYNC).await;
             match (store.write_group(), store.maintain()) {
