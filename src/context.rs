@@ -290,10 +290,6 @@ impl Turn {
         self.taint.get_mut().take()
     }
 
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
     /// The rows and promises of a turn that commits.
     pub(crate) fn into_effects(self) -> (Vec<Write>, Plan) {
         let mut writes = Vec::new();

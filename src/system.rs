@@ -113,8 +113,11 @@ pub struct SystemBuilder {
     clock: Arc<dyn Clock>,
     stage: Stage,
     faults: Arc<dyn Faults>,
-    transport: Option<Box<dyn FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send>>,
+    transport: Option<WrapTransport>,
 }
+
+/// Puts another transport around the local one, for tests.
+type WrapTransport = Box<dyn FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send>;
 
 /// Where a system runs.
 pub(crate) enum Stage {

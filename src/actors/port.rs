@@ -311,6 +311,7 @@ impl Port {
     }
 
     /// Whether nothing waits and the actor rests.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
         !state.awake
