@@ -263,6 +263,7 @@ pub(crate) fn charge_interrupted(
                     .suspects
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
+                suspects.since = cell.store.queued();
                 match case.what {
                     InHand::Message { sender, .. } => suspects.senders.push(sender),
                     InHand::Command { .. } | InHand::Timer { .. } | InHand::Activity { .. } => {

@@ -255,7 +255,7 @@ impl ServiceState {
     /// The streams (and the edge) of which nothing may be taken now, because what they have handed
     /// on is not durable yet and one of their messages has taken the process down before.
     fn suspended(&self) -> crate::actors::cell::Suspects {
-        let suspects = self.member.suspects();
+        let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
         if suspects.senders.is_empty() && !suspects.edge {
             return suspects;
         }
@@ -427,7 +427,7 @@ impl ServiceState {
                                 reply,
                                 replayed: true,
                             })
-                            .map_err(CallError::Rejected)
+                            .map_err(CallError::RejectedBefore)
                     } else {
                         Err(CallError::KeyReused)
                     };
