@@ -86,11 +86,14 @@ pub mod codec;
 pub mod commit;
 mod config;
 mod context;
+mod declaration;
 pub mod envelope;
 pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod handle;
+mod handlers;
+mod hosted;
 #[cfg(feature = "http")]
 pub mod http;
 mod key;
@@ -98,6 +101,7 @@ mod messaging;
 mod parked;
 pub mod persistence;
 pub mod prelude;
+mod rejection;
 mod report;
 mod saga;
 mod sagas;
@@ -120,11 +124,16 @@ pub use call::{Answered, CallError, IdempotencyKey};
 pub use clock::{Timestamp, days, hours, minutes, seconds};
 pub use config::Config;
 pub use context::{Context, ContextError, SPAN_ROWS_DEFAULT, Span, TimerId, View};
+pub use declaration::{
+    AfterDeadLetter, Declaration, DeclaredSaga, HandledMessage, Published, Sent,
+};
 pub use envelope::{Key, MessageId, TraceContext};
 pub use error::{OpenError, StoreError};
 pub use handle::{CommandCall, ServiceHandle, Watch};
+pub use handlers::Handlers;
 pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
+pub use rejection::{Rejection, RejectionKind};
 pub use report::{
     Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
 };
@@ -132,10 +141,7 @@ pub use saga::{
     Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,
     SagaNote, SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
 };
-pub use service::{
-    AfterDeadLetter, Command, Declaration, DeclaredSaga, Event, HandledMessage, Handlers, Message,
-    Published, Query, Rejection, RejectionKind, Replied, Sent, Service,
-};
+pub use service::{Command, Event, Message, Query, Replied, Service};
 pub use supervision::{Strategy, Supervision};
 pub use system::{CallOptions, JsonAnswer, ShutdownError, StartError, System, SystemBuilder};
 pub use table::{Index, Table};

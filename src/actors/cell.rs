@@ -15,13 +15,14 @@ use crate::clock::{Clock, MonotonicTime, Timestamp};
 use crate::commit::{Incarnation, Position, Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
 use crate::context::{Reads, Shape, Span};
+use crate::declaration::AfterDeadLetter;
 use crate::error::StoreError;
+use crate::hosted::Hosted;
 use crate::messaging::local::Exchange;
 use crate::messaging::stream::Accepted;
 use crate::messaging::transport::{Delivery, Transport};
 use crate::persistence::engine::Direction;
 use crate::persistence::store::{CellState, Space, Store};
-use crate::service::{AfterDeadLetter, Hosted};
 use crate::supervision::Supervision;
 use crate::turn::OwnTables;
 

@@ -26,10 +26,10 @@ use crate::commit::{
 use crate::context::{Facts, Reads, Span, TimerId, Turn};
 use crate::envelope::{Envelope, Key, Kind};
 use crate::error::StoreError;
+use crate::handlers::{ActivityResult, Handled};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
 use crate::persistence::running::{InHand, RunningSlot};
-use crate::service::{ActivityResult, Handled};
 use crate::turn::{self, AnswerKey, Arrived, Concluded, From, ParkedChange, Setting};
 
 /// There is work.
@@ -601,7 +601,7 @@ impl ServiceState {
             mark,
             now,
             seed: 0,
-            after_dead_letter: crate::service::AfterDeadLetter::Release,
+            after_dead_letter: crate::declaration::AfterDeadLetter::Release,
         };
         let concluded = match act {
             Act::Redrive(_) => {
