@@ -10,8 +10,11 @@ mod key;
 pub mod persistence;
 pub mod prelude;
 mod service;
+mod shape;
 mod supervision;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use activity::{
     Activity, ActivityContext, ActivityError, ActivityId, ActivityPolicy, Finished, Outcome,
