@@ -294,10 +294,8 @@ impl PaymentRecord {
                 attempt.hold = Hold::Stuck;
                 failure = Some(reason);
             }
-            (Hold::FreeingUnknown, Learned::NeverArrived) if latest => {
-                attempt.hold = Hold::Stuck;
-                failure = Some(UNREACHABLE.to_owned());
-            }
+            // Certainly still held, and nobody else would ask again for a superseded attempt.
+            (Hold::FreeingUnknown, Learned::NeverArrived) if latest => return vec![free(attempt)],
             (Hold::Freeing | Hold::FreeingUnknown, Learned::Unknown) if latest => {
                 attempt.hold = Hold::FreeingUnknown;
                 return vec![Effect::AskLater(Operation::Void { attempt: number, n })];

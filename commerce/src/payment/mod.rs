@@ -27,3 +27,8 @@ pub use method::{CardToken, MethodKind, PaymentMethod};
 pub use provider::PaymentProvider;
 pub use service::Payment;
 pub use simulated::SimulatedProvider;
+
+#[cfg(test)]
+mod conservation;
+#[cfg(test)]
+mod tests;

@@ -21,3 +21,6 @@ pub use messages::{
 pub use service::Shipping;
 
 use crate::inventory::Units;
+
+#[cfg(test)]
+mod tests;

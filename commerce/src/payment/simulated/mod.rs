@@ -111,6 +111,13 @@ impl SimulatedProvider {
         self
     }
 
+    /// How much is held, was taken, and was paid back for an order, by the books of a provider
+    /// in memory.
+    #[cfg(test)]
+    pub(super) fn sums(&self, order: crate::ids::OrderId) -> (i64, i64, i64) {
+        self.ledger.books(|books| books.sums(order))
+    }
+
     async fn answer(
         &self,
         operation: LedgerOperation,
