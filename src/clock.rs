@@ -57,6 +57,19 @@ pub const fn days(n: u64) -> Duration {
     Duration::from_secs(86_400 * n)
 }
 
+/// A UUIDv7 of this time.
+pub(crate) fn new_message_id(
+    at: Timestamp,
+    random: &mut fastrand::Rng,
+) -> crate::envelope::MessageId {
+    let mut bytes = [0; 10];
+    random.fill(&mut bytes);
+    let millis = u64::try_from(at.0 / 1_000).unwrap_or(0);
+    crate::envelope::MessageId(
+        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid(),
+    )
+}
+
 /// Where a system gets its time and its seeds from.
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock, which may jump in either direction.

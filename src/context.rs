@@ -437,6 +437,11 @@ impl<S: Service> View<S> {
         self.turn
     }
 
+    /// Taints the turn: part of a row could not be read or written.
+    pub(crate) fn damaged(&self, error: CodecError) -> ContextError {
+        self.turn.fail(error)
+    }
+
     /// The turn's time. Never goes back from one turn to the next; stays the same within one.
     pub fn now(&self) -> Timestamp {
         self.turn.facts.now

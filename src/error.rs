@@ -3,7 +3,8 @@
 //! A [`Rejection`](crate::Rejection) is a business answer and lives with the service contract; a
 //! panic is a bug and is the supervisor's business. Everything here is neither.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::commit::Position;
 
@@ -29,6 +30,18 @@ pub enum StoreError {
         /// What was wrong with it.
         detail: String,
     },
+    /// A newer version of the library has written it.
+    #[error(
+        "{what} has format {found}, this version reads up to {known}; run the version that wrote it, or a newer one"
+    )]
+    NewerFormat {
+        /// What was being read.
+        what: String,
+        /// Its format.
+        found: u32,
+        /// The newest this version knows.
+        known: u32,
+    },
     /// The disk refused an operation.
     #[error("{operation} failed: {detail}")]
     Io {
@@ -40,6 +53,43 @@ pub enum StoreError {
     /// The disk is full; turns wait until space is free again.
     #[error("no space left for the journal; free some space, work resumes by itself")]
     Full,
+    /// A commit is larger than a journal record may be.
+    #[error("a commit of {bytes} bytes exceeds the limit of {limit}; split the turn's work")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A commit that cannot have come from a correct turn.
+    #[error("commit of service {service} refused: {detail}; please report this")]
+    Refused {
+        /// The number of the service.
+        service: u32,
+        /// What was wrong.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// What the disk said when it refused to do `doing` (as in "writing") to `path`.
+    pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> StoreError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ => StoreError::Io {
+                operation: format!("{doing} {}", path.display()),
+                detail: error.to_string(),
+            },
+        }
+    }
+
+    /// A file that does not hold what it must.
+    pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> StoreError {
+        StoreError::Damaged {
+            what: path.display().to_string(),
+            detail: detail.into(),
+        }
+    }
 }
 
 /// A data directory could not be opened.

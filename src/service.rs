@@ -19,9 +19,9 @@ use crate::activity::{Activity, ActivityContext, ActivityError, Finished, Outcom
 use crate::codec::{self, Body, CodecError, Subject};
 use crate::context::{Context, Turn, View};
 use crate::envelope::{Envelope, Key, Kind};
+use crate::saga::{Saga, Steps};
+use crate::supervision::Supervision;
 use crate::table::{Index, IndexKeys, Table};
-
-pub use crate::supervision::{Strategy, Supervision};
 
 /// A message: typed, versioned, with a wire name that never changes.
 ///
@@ -313,6 +313,10 @@ pub struct Handlers<S: Service> {
     declaration: Declaration,
     indexes: HashMap<&'static str, Vec<(&'static str, Arc<IndexKeys>)>>,
     handles: HashMap<(Kind, &'static str), Handle<S>>,
+    /// Sagas that hear an event, after the service's own handler if it has one.
+    listeners: HashMap<&'static str, Vec<Handle<S>>>,
+    /// Events that the service itself declared; its sagas may declare them too.
+    own_publishes: Vec<&'static str>,
     answers: HashMap<&'static str, Answer<S>>,
     activities: HashMap<&'static str, ActivityHandler<S>>,
     doors: HashMap<&'static str, JsonDoor>,
@@ -337,6 +341,8 @@ impl<S: Service> Handlers<S> {
             },
             indexes: HashMap::new(),
             handles: HashMap::new(),
+            listeners: HashMap::new(),
+            own_publishes: Vec::new(),
             answers: HashMap::new(),
             activities: HashMap::new(),
             doors: HashMap::new(),
@@ -551,6 +557,17 @@ impl<S: Service> Handlers<S> {
         self
     }
 
+    /// Runs a saga of this service: declares its table, its timer, and all that its steps send and
+    /// hear.
+    ///
+    /// An event may be heard by several steps and sagas and by the service's own handler: all
+    /// happen in one turn, the own handler first (it sees the sagas as they were), then the sagas
+    /// in the order of registration. If any of them rejects the event, none of it happens.
+    pub fn saga<G: Saga<Service = S>>(&mut self) -> &mut Self {
+        Steps::<G>::of_saga().attach(self);
+        self
+    }
+
     /// Keeps the followers of a dead letter of this message waiting for an operator. By default
     /// they go on.
     pub fn hold_after_dead_letter<M: Message>(&mut self) -> &mut Self {
@@ -578,15 +595,50 @@ impl<S: Service> Handlers<S> {
         self
     }
 
+    /// Lets a saga hear an event in the turn that handles it.
+    pub(crate) fn listen<E: Event>(
+        &mut self,
+        hear: impl Fn(&S, &E, &mut Context<S>) -> Result<(), Rejection> + Send + Sync + 'static,
+    ) {
+        self.declare_handled::<E>(Kind::Event);
+        let listener: Handle<S> = Box::new(move |service, envelope, cx| {
+            decide::<E, ()>(envelope, |event| hear(service, &event, cx))
+        });
+        self.listeners.entry(E::NAME).or_default().push(listener);
+    }
+
+    /// Declares an event that a saga publishes; several sagas, and the service, may.
+    pub(crate) fn publishes_by_saga<E: Event>(&mut self) {
+        let declared = |published: &Published| published.message == E::NAME;
+        if !self.declaration.publishes.iter().any(declared) {
+            self.declaration.publishes.push(Published {
+                message: E::NAME,
+                version: E::VERSION,
+                outside: false,
+            });
+        }
+    }
+
+    /// Declares a command that a saga sends.
+    pub(crate) fn sends_by_saga<T: Service, C: Command>(&mut self) {
+        let declared = |sent: &Sent| (sent.to, sent.message) == (T::NAME, C::NAME);
+        if !self.declaration.sends.iter().any(declared) {
+            self.sends::<T, C>();
+        }
+    }
+
+    pub(crate) fn report_twice(&mut self, what: String) {
+        self.twice.push(what);
+    }
+
     fn published<E: Event>(&mut self, outside: bool) -> &mut Self {
-        if self
-            .declaration
-            .publishes
-            .iter()
-            .any(|published| published.message == E::NAME)
-        {
+        if self.own_publishes.contains(&E::NAME) {
             self.twice.push(format!("published event `{}`", E::NAME));
         }
+        self.own_publishes.push(E::NAME);
+        self.declaration
+            .publishes
+            .retain(|published| published.message != E::NAME);
         self.declaration.publishes.push(Published {
             message: E::NAME,
             version: E::VERSION,
@@ -600,15 +652,22 @@ impl<S: Service> Handlers<S> {
             self.twice
                 .push(format!("handler for {kind:?} `{}`", M::NAME));
         }
-        self.declaration.handles.push(HandledMessage {
-            kind,
-            message: M::NAME,
-            version: M::VERSION,
-            formerly: M::FORMERLY,
-            after_dead_letter: AfterDeadLetter::default(),
-        });
+        self.declare_handled::<M>(kind);
         self.handles.insert((kind, M::NAME), handle);
         self
+    }
+
+    fn declare_handled<M: Message>(&mut self, kind: Kind) {
+        let known = |handled: &HandledMessage| (handled.kind, handled.message) == (kind, M::NAME);
+        if !self.declaration.handles.iter().any(known) {
+            self.declaration.handles.push(HandledMessage {
+                kind,
+                message: M::NAME,
+                version: M::VERSION,
+                formerly: M::FORMERLY,
+                after_dead_letter: AfterDeadLetter::default(),
+            });
+        }
     }
 }
 
@@ -695,13 +754,25 @@ impl<S: Service> Hosted for Registered<S> {
 
     fn handle(&self, name: &'static str, envelope: &Envelope, turn: Turn) -> (Handled, Turn) {
         let mut cx = Context::new(turn);
-        let handled = match self.handlers.handles.get(&(envelope.kind, name)) {
-            Some(handle) => handle(&self.service, envelope, &mut cx),
-            None => Handled::Unreadable(CodecError::Decode {
+        let own = self.handlers.handles.get(&(envelope.kind, name));
+        let listeners = match envelope.kind {
+            Kind::Event => self.handlers.listeners.get(name),
+            Kind::Command | Kind::Reply | Kind::Timer | Kind::Activity => None,
+        };
+        let mut handled = None;
+        for handle in own.into_iter().chain(listeners.into_iter().flatten()) {
+            handled = Some(handle(&self.service, envelope, &mut cx));
+            // What one of them refuses, none of them does.
+            if !matches!(handled, Some(Handled::Replied(_))) {
+                break;
+            }
+        }
+        let handled = handled.unwrap_or_else(|| {
+            Handled::Unreadable(CodecError::Decode {
                 subject: name.to_owned(),
                 detail: "this service has no handler for it".to_owned(),
-            }),
-        };
+            })
+        });
         (handled, cx.into_turn())
     }
 

@@ -6,6 +6,7 @@ use crate::commit::{ServiceId, TableId};
 use crate::context::Shape;
 use crate::envelope::Kind;
 use crate::service::Hosted;
+use crate::turn::{PLANS, TIMERS};
 
 /// Where the names of one service lead, as its surroundings know them.
 pub(crate) trait Surroundings {
@@ -90,11 +91,6 @@ impl Shape {
         )
     }
 }
-
-/// Name of the table that holds a service's waiting timers.
-pub(crate) const TIMERS: &str = "redeliver.timers";
-/// Name of the table that holds a service's planned activities.
-pub(crate) const PLANS: &str = "redeliver.plans";
 
 #[cfg(any(test, feature = "testing"))]
 struct Alone {

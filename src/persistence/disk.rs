@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::running::SharedMemory;
+
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
@@ -35,7 +37,24 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes this process may still write to the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<u64>;
+    /// Takes an exclusive lock on a file, creating it if needed, for as long as the guard lives.
+    fn lock(&self, path: &Path) -> io::Result<Locking>;
+    /// Memory that outlives the process but not the machine, backed by a file of `bytes` bytes.
+    fn shared(&self, path: &Path, bytes: usize) -> io::Result<SharedMemory>;
+    /// Names the present run of the machine: differs after every restart of it.
+    fn boot_id(&self) -> String;
 }
+
+/// What came of asking for a lock.
+pub enum Locking {
+    /// It is ours until this is dropped.
+    Acquired(Box<dyn LockGuard>),
+    /// Another process has it; what it wrote about itself into the file.
+    HeldBy(String),
+}
+
+/// Holds a lock while it lives.
+pub trait LockGuard: Send + Sync {}
 
 /// An open file.
 pub trait DiskFile: Send + Sync {

@@ -36,3 +36,24 @@ pub trait Engine: Send + Sync + 'static {
     /// Makes everything applied durable.
     fn sync(&self) -> Result<(), StoreError>;
 }
+
+/// Where a store gets its engine from, and how it gets rid of a bad one.
+pub trait EngineFactory: Send + Sync + 'static {
+    /// Opens the engine, creating it empty if there is none. [`StoreError::Damaged`] means that
+    /// what is there cannot be used: [`EngineFactory::destroy`] it and rebuild.
+    fn open(&self) -> Result<Box<dyn Engine>, StoreError>;
+    /// Removes everything the engine holds, durably. Nothing to remove is no error. The engine
+    /// must have been dropped before.
+    fn destroy(&self) -> Result<(), StoreError>;
+}
+
+/// Whether no key can lie in a range; ordered maps panic or misbehave when asked for such ranges.
+pub fn is_empty_range(range: &KeyRange) -> bool {
+    match (&range.0, &range.1) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(low), Bound::Included(high)) => low > high,
+        (Bound::Included(low), Bound::Excluded(high))
+        | (Bound::Excluded(low), Bound::Included(high))
+        | (Bound::Excluded(low), Bound::Excluded(high)) => low >= high,
+    }
+}

@@ -1,4 +1,40 @@
 //! Persistence: the journal is the truth, the engine is the materialised state.
+//!
+//! ```text
+//! Store   queue ──► memory tables, streams, pending ──► journal ──► outputs
+//!         get, scan ◄── memory tables ◄── engine ◄── checkpoint
+//! Disk    journal, CHECKPOINT, snapshots, events              Engine   materialised rows
+//! ```
+//!
+//! Everything above sees only [`store::Store`].
 
+mod catalog;
+mod checkpoint;
+#[cfg(test)]
+mod crash_tests;
 pub mod disk;
 pub mod engine;
+pub mod events;
+pub mod format;
+mod journal;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod memory_disk;
+pub mod open;
+pub mod options;
+mod published;
+pub mod real_disk;
+pub mod running;
+pub mod sim_disk;
+pub mod sim_engine;
+pub mod sled;
+pub mod snapshot;
+mod snapshots;
+mod space;
+mod state;
+pub mod store;
+#[cfg(test)]
+mod store_tests;
+pub mod streams;
+mod tables;
+mod writing;

@@ -1,0 +1,361 @@
+//! The supervisor of one service: starts its actor, its relay and its activity pool, and restarts
+//! what fails.
+//!
+//! A handler's panic is charged to its message: the message is parked (or given up after its last
+//! attempt) under a new epoch before the successor starts. Anything else counts towards the
+//! restart intensity; past it the service is *failed*: its tree stops, the others go on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::concurrency::JoinHandle;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+
+use crate::actors::cell::{Cell, Life, Member};
+use crate::actors::pool::PoolActor;
+use crate::actors::port::Stop;
+use crate::actors::relay::RelayActor;
+use crate::actors::restart::{Decision, History, MESSAGES_IN_A_ROW_MAX};
+use crate::actors::service_actor::{ServiceActor, queue};
+use crate::call::CallError;
+use crate::commit::{Mark, StreamId};
+use crate::parked::Origin;
+use crate::turn::{self, Arrived, Setting};
+
+/// What the supervisor is told.
+pub(crate) enum Order {
+    /// Start the tree.
+    Start,
+    /// Restart these children now.
+    Restart(Vec<usize>),
+    /// Try a failed service again.
+    Revive,
+}
+
+/// The children in start order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Service,
+    Relay,
+    Pool,
+}
+
+const ROLES: [Role; 3] = [Role::Service, Role::Relay, Role::Pool];
+
+/// The actor.
+pub(crate) struct ServiceSupervisor;
+
+pub(crate) struct Tree {
+    cell: Arc<Cell>,
+    member: Arc<Member>,
+    history: History,
+    children: [Option<Child>; ROLES.len()],
+}
+
+struct Child {
+    actor: ActorCell,
+    join: JoinHandle<()>,
+}
+
+impl Actor for ServiceSupervisor {
+    type Msg = Order;
+    type State = Tree;
+    type Arguments = (Arc<Cell>, Arc<Member>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Order>,
+        (cell, member): Self::Arguments,
+    ) -> Result<Tree, ActorProcessingErr> {
+        let _ = myself.cast(Order::Start);
+        Ok(Tree {
+            cell,
+            member,
+            history: History::default(),
+            children: [const { None }; ROLES.len()],
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Order>,
+        order: Order,
+        tree: &mut Tree,
+    ) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Start => tree.start(&myself, &[0, 1, 2]).await,
+            Order::Restart(children) => tree.start(&myself, &children).await,
+            Order::Revive => {
+                if tree.member.status.life().0 == Life::Failed {
+                    tracing::info!(
+                        service = tree.member.name(),
+                        "a failed service is tried again"
+                    );
+                    tree.history = History::default();
+                    tree.member.status.in_a_row.store(0, Ordering::Relaxed);
+                    tree.member.port.welcome();
+                    tree.start(&myself, &[0, 1, 2]).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Order>,
+        event: SupervisionEvent,
+        tree: &mut Tree,
+    ) -> Result<(), ActorProcessingErr> {
+        let (actor, cause) = match event {
+            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                (actor, reason.unwrap_or_default())
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
+                return Ok(());
+            }
+        };
+        // Children that this supervisor has stopped itself are no longer in the list.
+        let place = tree.children.iter().position(|child| {
+            child
+                .as_ref()
+                .is_some_and(|child| child.actor.get_id() == actor.get_id())
+        });
+        let Some(place) = place else { return Ok(()) };
+        tree.failed(&myself, place, cause).await;
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Order>,
+        tree: &mut Tree,
+    ) -> Result<(), ActorProcessingErr> {
+        tree.stop(&[2, 1, 0]).await;
+        tree.member.status.set_life(Life::Stopped, None);
+        Ok(())
+    }
+}
+
+impl Tree {
+    /// Starts children that do not run; failing that, decides what to do about it.
+    async fn start(&mut self, myself: &ActorRef<Order>, places: &[usize]) {
+        for place in places {
+            if self.children[*place].is_some() {
+                continue;
+            }
+            if let Err(error) = self.spawn(myself, *place).await {
+                // A child whose start fails sends no event.
+                self.decide(myself, *place, format!("its start failed: {error}"))
+                    .await;
+                return;
+            }
+        }
+        if self.children.iter().all(Option::is_some) {
+            self.member.status.set_life(Life::Running, None);
+        }
+    }
+
+    async fn spawn(&mut self, myself: &ActorRef<Order>, place: usize) -> Result<(), SpawnErr> {
+        let arguments = (self.cell.clone(), self.member.clone());
+        let supervisor = myself.get_cell();
+        let (actor, join) = match ROLES[place] {
+            Role::Service => {
+                let (actor, join) =
+                    Actor::spawn_linked(None, ServiceActor, arguments, supervisor).await?;
+                (actor.get_cell(), join)
+            }
+            Role::Relay => {
+                let (actor, join) =
+                    Actor::spawn_linked(None, RelayActor, arguments, supervisor).await?;
+                (actor.get_cell(), join)
+            }
+            Role::Pool => {
+                let (actor, join) =
+                    Actor::spawn_linked(None, PoolActor, arguments, supervisor).await?;
+                (actor.get_cell(), join)
+            }
+        };
+        self.children[place] = Some(Child { actor, join });
+        Ok(())
+    }
+
+    async fn failed(&mut self, myself: &ActorRef<Order>, place: usize, cause: String) {
+        self.member
+            .status
+            .set_life(Life::Restarting, Some(cause.clone()));
+        self.member.status.restarts.fetch_add(1, Ordering::Relaxed);
+        if let Some(child) = self.children[place].take() {
+            // The event arrives while the old state is still alive; its successor must not meet it.
+            let _ = child.join.await;
+        }
+        let stop = if ROLES[place] == Role::Service {
+            self.member.port.take_stop()
+        } else {
+            None
+        };
+        match stop {
+            Some(Stop::Panicked { arrived, reason }) => {
+                self.panicked(myself, place, arrived, reason).await
+            }
+            Some(Stop::Tainted(taint)) => {
+                // Trying again would read the same damage.
+                self.fail(
+                    myself,
+                    format!("a turn needed what cannot be read: {taint}"),
+                )
+                .await;
+            }
+            Some(Stop::Store(error)) => {
+                self.fail(myself, error.to_string()).await;
+            }
+            Some(Stop::Superseded) | None => self.decide(myself, place, cause).await,
+        }
+    }
+
+    /// A handler panicked: its message pays, unless message after message does.
+    async fn panicked(
+        &mut self,
+        myself: &ActorRef<Order>,
+        place: usize,
+        arrived: Option<Box<Arrived>>,
+        reason: String,
+    ) {
+        let status = &self.member.status;
+        status.panicked(&reason);
+        let first_attempt = arrived
+            .as_ref()
+            .is_none_or(|arrived| arrived.attempt() == 1);
+        let in_a_row = if first_attempt {
+            status.in_a_row.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            0
+        };
+        let message = arrived
+            .as_ref()
+            .map(|arrived| arrived.envelope.name().to_owned())
+            .unwrap_or_default();
+        tracing::error!(
+            service = self.member.name(),
+            message,
+            reason,
+            "a handler panicked"
+        );
+        if let Some(arrived) = arrived
+            && let Err(error) = charge(&self.cell, &self.member, &arrived, reason.clone())
+        {
+            self.fail(
+                myself,
+                format!("a message that panicked could not be parked: {error}"),
+            )
+            .await;
+            return;
+        }
+        if in_a_row >= MESSAGES_IN_A_ROW_MAX {
+            let reason =
+                format!("{in_a_row} different messages in a row panicked; the last: {reason}");
+            self.fail(myself, reason).await;
+            return;
+        }
+        self.start(myself, &[place]).await;
+    }
+
+    async fn decide(&mut self, myself: &ActorRef<Order>, place: usize, cause: String) {
+        let (now, random) = (self.cell.now(), self.cell.clock.entropy());
+        let decision = self.history.decide(
+            &self.member.supervision,
+            ROLES.len(),
+            place,
+            &cause,
+            now,
+            random,
+        );
+        match decision {
+            Decision::Restart { children, after } => {
+                tracing::warn!(service = self.member.name(), cause, ?after, "restarting");
+                let mut running: Vec<usize> = children.clone();
+                running.retain(|child| self.children[*child].is_some());
+                running.reverse();
+                self.stop(&running).await;
+                if after.is_zero() {
+                    Box::pin(self.start(myself, &children)).await;
+                } else {
+                    drop(myself.send_after(after, move || Order::Restart(children)));
+                }
+            }
+            Decision::Fail { reason } => self.fail(myself, reason).await,
+        }
+    }
+
+    /// Stops the tree; the service is failed until it is revived.
+    async fn fail(&mut self, myself: &ActorRef<Order>, reason: String) {
+        tracing::error!(
+            service = self.member.name(),
+            reason,
+            "the service has failed"
+        );
+        self.stop(&[2, 1, 0]).await;
+        self.member
+            .status
+            .set_life(Life::Failed, Some(reason.clone()));
+        let service = self.member.name().to_owned();
+        self.member
+            .port
+            .refuse(CallError::ServiceFailed { service, reason }, true);
+        if let Some(after) = self.member.supervision.revive_after {
+            drop(myself.send_after(after, || Order::Revive));
+        }
+    }
+
+    /// Stops children and waits for their ends.
+    async fn stop(&mut self, places: &[usize]) {
+        for place in places {
+            if let Some(child) = self.children[*place].take() {
+                let _ = child
+                    .actor
+                    .stop_and_wait(None, Some(Duration::from_secs(40)))
+                    .await;
+                let _ = child.join.await;
+            }
+        }
+    }
+}
+
+/// Charges a message with a failed attempt, in a commit of its own under a new epoch.
+pub(crate) fn charge(
+    cell: &Cell,
+    member: &Member,
+    arrived: &Arrived,
+    reason: String,
+) -> Result<(), Stop> {
+    let now = cell.now();
+    let mark = match arrived.origin() {
+        Some(Origin::Message { sender, .. }) => cell.store.mark(StreamId {
+            sender,
+            receiver: member.id(),
+        }),
+        Some(Origin::Timer(_) | Origin::Activity(_)) | None => Mark::default(),
+    };
+    let setting = Setting {
+        shape: &member.shape,
+        own: &member.own,
+        mark,
+        now,
+        seed: cell.clock.entropy(),
+        after_dead_letter: member.after_dead_letter(arrived.envelope.name()),
+    };
+    let concluded =
+        turn::charge(&setting, arrived, &member.supervision, reason).map_err(Stop::Tainted)?;
+    if let Some(reason) = concluded.died {
+        member.status.dead_letters.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            service = member.name(),
+            ?reason,
+            "a message became a dead letter"
+        );
+    }
+    let epoch = cell.store.take_over(member.id());
+    queue(cell, epoch, concluded.commit, Vec::new()).map(|_| ())
+}

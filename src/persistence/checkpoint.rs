@@ -1,0 +1,426 @@
+//! The checkpoint: brings the engine up to one position, so that replay starts there.
+//!
+//! ```text
+//! freeze at P ─► durable ≥ P ─► claim "from P0 to P" ─► net content ─► sync ─► CHECKPOINT = P ─► release
+//! ```
+//!
+//! A crash anywhere before `CHECKPOINT` leaves an engine that holds any part of what lies between
+//! P0 and P; replay from P0 overwrites all of it. The claim, made durable first, says so.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::engine::Engine;
+use super::format::{
+    Decoder, Malformed, Unsealed, put_slice, put_varint, replace_file, seal, unseal,
+};
+use super::journal::writer::is_full;
+use super::store::{Core, Space};
+use super::streams::{FrozenStream, entry_key, stream_key, stream_row};
+use super::tables::{CLAIM, Layer, OUTBOX, STREAMS, engine_key, table_and_key};
+use super::writing::locked;
+use crate::clock::Timestamp;
+use crate::commit::{EventNumber, Position, Sequence, TableId};
+use crate::error::StoreError;
+
+/// Rows per batch; measured to be a good size for sled.
+const BATCH_ROWS: usize = 128;
+
+const MAGIC: &[u8; 8] = b"RDLVCKPT";
+
+/// What the file `CHECKPOINT` says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct CheckpointFile {
+    /// The engine holds everything up to here.
+    pub(crate) position: Position,
+    /// The newest time of any commit up to here.
+    pub(crate) newest: Timestamp,
+    pub(crate) last_event: EventNumber,
+    /// The opening that wrote this.
+    pub(crate) opening: u64,
+    /// Whether that opening ended with it, in good order.
+    pub(crate) clean: bool,
+    /// The run of the machine in which it was written.
+    pub(crate) boot_id: String,
+    /// Rows of each table in the engine.
+    pub(crate) counts: BTreeMap<TableId, u64>,
+}
+
+impl CheckpointFile {
+    pub(crate) fn path(cell_dir: &Path) -> PathBuf {
+        cell_dir.join("CHECKPOINT")
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_varint(&mut body, self.position.0);
+        body.extend_from_slice(&self.newest.0.to_le_bytes());
+        put_varint(&mut body, self.last_event.0);
+        body.extend_from_slice(&self.opening.to_le_bytes());
+        body.push(u8::from(self.clean));
+        put_slice(&mut body, self.boot_id.as_bytes());
+        put_counts(&mut body, &self.counts);
+        seal(MAGIC, &body)
+    }
+
+    pub(crate) fn decode(file: &[u8]) -> Result<CheckpointFile, Unsealed> {
+        let read = |from: &mut Decoder<'_>| -> Result<CheckpointFile, Malformed> {
+            Ok(CheckpointFile {
+                position: Position(from.varint()?),
+                newest: Timestamp(from.i64()?),
+                last_event: EventNumber(from.varint()?),
+                opening: from.u64()?,
+                clean: from.flag()?,
+                boot_id: from.string()?,
+                counts: counts(from)?,
+            })
+        };
+        let mut from = Decoder::new(unseal(MAGIC, file)?);
+        let checkpoint = read(&mut from).map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
+        from.finish()
+            .map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
+        Ok(checkpoint)
+    }
+}
+
+fn put_counts(to: &mut Vec<u8>, counts: &BTreeMap<TableId, u64>) {
+    put_varint(to, counts.len() as u64);
+    for (table, count) in counts {
+        put_varint(to, u64::from(table.0));
+        put_varint(to, *count);
+    }
+}
+
+fn counts(from: &mut Decoder<'_>) -> Result<BTreeMap<TableId, u64>, Malformed> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..from.varint()? {
+        counts.insert(TableId(from.id()?), from.varint()?);
+    }
+    Ok(counts)
+}
+
+/// What the engine says about itself: it holds everything up to `from`, and any part of what lies
+/// between that and `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) from: Position,
+    pub(crate) to: Position,
+}
+
+impl Claim {
+    fn key() -> Bytes {
+        engine_key(CLAIM, b"claim")
+    }
+
+    pub(crate) fn read(engine: &dyn Engine) -> Result<Option<Claim>, StoreError> {
+        let Some(row) = engine.get(&Claim::key())? else {
+            return Ok(None);
+        };
+        let read = |from: &mut Decoder<'_>| -> Result<Claim, Malformed> {
+            Ok(Claim {
+                from: Position(from.u64()?),
+                to: Position(from.u64()?),
+            })
+        };
+        let mut from = Decoder::new(&row);
+        read(&mut from)
+            .map(Some)
+            .map_err(|Malformed(detail)| StoreError::Damaged {
+                what: "the engine's claim".to_owned(),
+                detail: detail.to_owned(),
+            })
+    }
+
+    pub(crate) fn write(self, engine: &dyn Engine) -> Result<(), StoreError> {
+        let mut row = self.from.0.to_le_bytes().to_vec();
+        row.extend_from_slice(&self.to.0.to_le_bytes());
+        engine.apply(&[(Claim::key(), Some(row.into()))])?;
+        // Durable before any of what it speaks of.
+        engine.sync()
+    }
+}
+
+/// Takes checkpoints, one at a time.
+pub(crate) struct Checkpointer {
+    base: Position,
+    counts: BTreeMap<TableId, u64>,
+    newest: Timestamp,
+    last_event: EventNumber,
+    /// A checkpoint that waits for space.
+    frozen: Option<Frozen>,
+    /// The newest snapshot, and its size.
+    pub(crate) snapshot: Position,
+    pub(crate) snapshot_bytes: u64,
+    /// What the journal's count of bytes was at that snapshot: negative if it was taken in an
+    /// earlier opening.
+    pub(crate) journal_bytes_at_snapshot: i64,
+    /// The same for the last attempt, if it failed.
+    pub(crate) snapshot_failed_at: Option<u64>,
+}
+
+/// The content of a checkpoint.
+struct Frozen {
+    position: Position,
+    newest: Timestamp,
+    last_event: EventNumber,
+    tables: Vec<(TableId, Arc<Layer>)>,
+    streams: Vec<FrozenStream>,
+    /// Whether the engine has it.
+    applied: bool,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(base: CheckpointFile) -> Checkpointer {
+        Checkpointer {
+            base: base.position,
+            counts: base.counts,
+            newest: base.newest,
+            last_event: base.last_event,
+            frozen: None,
+            snapshot: Position(0),
+            snapshot_bytes: 0,
+            journal_bytes_at_snapshot: 0,
+            snapshot_failed_at: None,
+        }
+    }
+
+    /// What `CHECKPOINT` has to say.
+    pub(crate) fn file(&self, core: &Core, clean: bool) -> CheckpointFile {
+        CheckpointFile {
+            position: self.base,
+            newest: self.newest,
+            last_event: self.last_event,
+            opening: core.opening,
+            clean,
+            boot_id: core.disk.boot_id(),
+            counts: self.counts.clone(),
+        }
+    }
+
+    pub(crate) fn base(&self) -> Position {
+        self.base
+    }
+}
+
+impl Core {
+    /// One step of the checkpointer. Says whether there was anything to do.
+    pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
+        self.check_open()?;
+        let due = {
+            let bytes = self.cell().uncheckpointed_bytes;
+            bytes >= self.options.checkpoint_start_bytes
+        };
+        if self.mind_space()? {
+            return Ok(true);
+        }
+        if due {
+            self.checkpoint(false)?;
+            self.state.published.trim(self.clock.wall())?;
+            return Ok(true);
+        }
+        if self.is_snapshot_due() {
+            self.snapshot()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Brings the engine to the present. Returns the position it is at.
+    pub(crate) fn checkpoint(&self, clean: bool) -> Result<Position, StoreError> {
+        let mut checkpointer = locked(&self.checkpointer);
+        self.checkpoint_with(&mut checkpointer, clean)
+    }
+
+    pub(crate) fn checkpoint_with(
+        &self,
+        checkpointer: &mut Checkpointer,
+        clean: bool,
+    ) -> Result<Position, StoreError> {
+        self.check_open()?;
+        // A large part of the waiting is done before anything is frozen.
+        self.write_until(Position(self.queued.load(Ordering::Acquire)))?;
+        let mut frozen = match checkpointer.frozen.take() {
+            Some(frozen) => frozen,
+            None => self.freeze(),
+        };
+        if frozen.position == checkpointer.base && !clean {
+            return Ok(frozen.position);
+        }
+        let taken = self.take_checkpoint(checkpointer, &mut frozen, clean);
+        match taken {
+            Ok(()) => Ok(frozen.position),
+            Err(StoreError::Full) => {
+                checkpointer.frozen = Some(frozen);
+                Err(StoreError::Full)
+            }
+            Err(error) => {
+                // The engine is in an unknown state; opening again replays or rebuilds it.
+                self.close_because(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn freeze(&self) -> Frozen {
+        let mut cell = self.cell();
+        cell.uncheckpointed_bytes = 0;
+        self.gauges.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+        Frozen {
+            position: cell.last,
+            newest: cell.newest,
+            last_event: cell.last_event,
+            tables: self.state.tables.freeze(),
+            streams: self.state.streams.freeze(),
+            applied: false,
+        }
+    }
+
+    fn take_checkpoint(
+        &self,
+        checkpointer: &mut Checkpointer,
+        frozen: &mut Frozen,
+        clean: bool,
+    ) -> Result<(), StoreError> {
+        self.write_until(frozen.position)?;
+        if !frozen.applied && frozen.position > checkpointer.base {
+            self.state.tables.wait_for_readers(&frozen.tables);
+            let claim = Claim {
+                from: checkpointer.base,
+                to: frozen.position,
+            };
+            claim.write(self.engine.as_ref())?;
+            apply_rows(self.engine.as_ref(), rows(frozen), &mut checkpointer.counts)?;
+            self.engine.sync()?;
+            frozen.applied = true;
+        }
+        self.state.published.save(frozen.last_event)?;
+        let file = CheckpointFile {
+            position: frozen.position,
+            newest: frozen.newest,
+            last_event: frozen.last_event,
+            ..checkpointer.file(self, clean)
+        };
+        let path = CheckpointFile::path(&self.options.cell_dir());
+        replace_file(self.disk.as_ref(), &path, &file.encode()).map_err(|error| {
+            if is_full(&error) {
+                return StoreError::Full;
+            }
+            StoreError::Io {
+                operation: format!("writing {}", path.display()),
+                detail: error.to_string(),
+            }
+        })?;
+        self.state.tables.release();
+        self.state.published.release(frozen.last_event);
+        checkpointer.base = frozen.position;
+        checkpointer.newest = frozen.newest;
+        checkpointer.last_event = frozen.last_event;
+        self.gauges
+            .checkpoint
+            .store(frozen.position.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the writer's steps until a position is durable: the checkpointer never waits for a
+    /// thread that may not exist.
+    fn write_until(&self, position: Position) -> Result<(), StoreError> {
+        while self.durable() < position {
+            if !self.write_group()? && self.durable() < position {
+                return Err(match self.space() {
+                    Space::Exhausted => StoreError::Full,
+                    Space::Ok | Space::Low => continue,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All rows that a checkpoint changes in the engine.
+fn rows(frozen: &Frozen) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + '_ {
+    let tables = frozen.tables.iter().flat_map(|(table, layer)| {
+        layer
+            .iter()
+            .map(|(key, value)| (engine_key(*table, key), value.clone()))
+    });
+    let streams = frozen.streams.iter().flat_map(|stream| {
+        let row = stream_row(stream.sent, &stream.mark);
+        let head = (
+            engine_key(STREAMS, &stream_key(stream.id)),
+            Some(Bytes::from(row)),
+        );
+        let removed = stream
+            .removed
+            .into_iter()
+            .flat_map(|(from, to)| from.0..=to.0)
+            .map(|sequence| {
+                let key = entry_key(stream.id, Sequence(sequence));
+                (engine_key(OUTBOX, &key), None)
+            });
+        let added = stream.added.iter().map(|(sequence, envelope)| {
+            let key = entry_key(stream.id, *sequence);
+            (engine_key(OUTBOX, &key), Some(envelope.clone()))
+        });
+        std::iter::once(head).chain(removed).chain(added)
+    });
+    tables.chain(streams)
+}
+
+/// Applies rows in batches and keeps count of them.
+pub(crate) fn apply_rows(
+    engine: &dyn Engine,
+    rows: impl Iterator<Item = (Bytes, Option<Bytes>)>,
+    counts: &mut BTreeMap<TableId, u64>,
+) -> Result<(), StoreError> {
+    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        batch.clear();
+        batch.extend(rows.by_ref().take(BATCH_ROWS));
+        let were_there = engine.apply(&batch)?;
+        for ((key, value), was_there) in batch.iter().zip(were_there) {
+            let Some((table, _)) = table_and_key(key) else {
+                continue;
+            };
+            let count = counts.entry(table).or_default();
+            match (was_there, value) {
+                (false, Some(_)) => *count += 1,
+                (true, None) => *count = count.saturating_sub(1),
+                (true, Some(_)) | (false, None) => {}
+            }
+        }
+    }
+    counts.retain(|_, count| *count > 0);
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_checkpoint() {
+        let file = CheckpointFile {
+            position: Position(300),
+            newest: Timestamp(1),
+            last_event: EventNumber(2),
+            opening: 3,
+            clean: true,
+            boot_id: "b".to_owned(),
+            counts: BTreeMap::from([(TableId(16), 5)]),
+        };
+        let bytes = file.encode();
+        let body: &[u8] = &[
+            0xac, 2, 1, 0, 0, 0, 0, 0, 0, 0, 2, 3, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'b', 1, 16, 5,
+        ];
+        assert_eq!(&bytes[..8], MAGIC);
+        assert_eq!(&bytes[8..12], [1, 0, 0, 0]);
+        assert_eq!(&bytes[20..], body);
+        assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
+    }
+}

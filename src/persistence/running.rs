@@ -1,0 +1,225 @@
+//! The `running` file: which message each service has in hand, so that a message that kills the
+//! process is found out.
+//!
+//! Before a handler runs, its service's slot names the message; after it, the slot is cleared.
+//! The slots are shared memory: no system call, no sync. They survive the death of the process,
+//! which is the only death that a message can cause; after a power loss they mean nothing and are
+//! ignored.
+//!
+//! ```text
+//! slot (64 bytes): opening id | kind | sender | sequence or hash of key | unused
+//! ```
+//!
+//! This is the one module with `unsafe` code: it views a shared mapping as atomic words.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::commit::{Sequence, ServiceId};
+
+/// How many services have a slot. A process that is killed by a message of a service beyond them
+/// cannot name the message.
+pub const SLOTS: usize = 4096;
+
+const SLOT_WORDS: usize = 8;
+const SLOT_BYTES: usize = SLOT_WORDS * 8;
+
+/// Size of the `running` file in bytes.
+pub const RUNNING_BYTES: usize = SLOTS * SLOT_BYTES;
+
+/// Memory that outlives the process: a mapped file, or a simulation of one.
+#[derive(Clone)]
+pub enum SharedMemory {
+    /// A shared mapping of a file.
+    Mapped(Arc<MmapRaw>),
+    /// Memory that a simulated disk keeps.
+    Simulated(Arc<[AtomicU64]>),
+}
+
+impl SharedMemory {
+    /// Maps the whole of a file whose size is a multiple of eight bytes.
+    pub fn mapped(file: &File) -> io::Result<SharedMemory> {
+        Ok(SharedMemory::Mapped(Arc::new(
+            MmapOptions::new().map_raw(file)?,
+        )))
+    }
+
+    /// Zeroed memory of `bytes` bytes for a simulated disk.
+    pub fn simulated(bytes: usize) -> SharedMemory {
+        SharedMemory::Simulated((0..bytes / 8).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        match self {
+            SharedMemory::Simulated(words) => words.get(index),
+            SharedMemory::Mapped(map) => {
+                if index >= map.len() / 8 {
+                    return None;
+                }
+                let first = map.as_mut_ptr().cast::<u64>();
+                // SAFETY: the mapping is page-aligned, `index` was checked against its length, it
+                // lives as long as `self`, it is writable, and everyone in this process goes
+                // through atomics. The lock file keeps other processes of ours away; what a
+                // stranger writes into it can only be read as a wrong number.
+                Some(unsafe { AtomicU64::from_ptr(first.add(index)) })
+            }
+        }
+    }
+}
+
+/// What a service has in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InHand {
+    /// A message of a stream.
+    Message {
+        /// The stream's sender.
+        sender: ServiceId,
+        /// Its number.
+        sequence: Sequence,
+    },
+    /// A command from outside, by the hash of its identity.
+    Command {
+        /// Hash of the edge and idempotency key.
+        hash: u64,
+    },
+    /// A timer, by the hash of its key.
+    Timer {
+        /// Hash of the row's key.
+        hash: u64,
+    },
+    /// The result of an activity, by the hash of its key.
+    Activity {
+        /// Hash of the row's key.
+        hash: u64,
+    },
+}
+
+/// A message that was in hand when the process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted {
+    /// The service whose handler was running.
+    pub service: ServiceId,
+    /// What it had in hand.
+    pub what: InHand,
+}
+
+/// All slots of a cell.
+#[derive(Clone)]
+pub(crate) struct Running {
+    memory: SharedMemory,
+    opening: u64,
+}
+
+impl Running {
+    pub(crate) fn new(memory: SharedMemory, opening: u64) -> Running {
+        Running { memory, opening }
+    }
+
+    /// What the slots of an earlier opening name.
+    pub(crate) fn interrupted(memory: &SharedMemory, opening: u64) -> Vec<Interrupted> {
+        (0..SLOTS)
+            .filter_map(|slot| {
+                let word = |n| memory.word(slot * SLOT_WORDS + n);
+                let load = |n| word(n).map_or(0, |word| word.load(Ordering::Acquire));
+                if load(0) != opening || opening == 0 {
+                    return None;
+                }
+                let what = match load(1) >> 32 {
+                    1 => InHand::Message {
+                        sender: ServiceId((load(1) & u64::from(u32::MAX)) as u32),
+                        sequence: Sequence(load(2)),
+                    },
+                    2 => InHand::Command { hash: load(2) },
+                    3 => InHand::Timer { hash: load(2) },
+                    4 => InHand::Activity { hash: load(2) },
+                    _ => return None,
+                };
+                Some(Interrupted {
+                    service: ServiceId(slot as u32),
+                    what,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) fn slot(&self, service: ServiceId) -> RunningSlot {
+        RunningSlot {
+            memory: self.memory.clone(),
+            opening: self.opening,
+            base: service.0 as usize * SLOT_WORDS,
+        }
+    }
+}
+
+/// The slot of one service; for its actor alone.
+#[derive(Clone)]
+pub struct RunningSlot {
+    memory: SharedMemory,
+    opening: u64,
+    base: usize,
+}
+
+impl RunningSlot {
+    /// Names what the next handler call has in hand.
+    pub fn set(&self, what: InHand) {
+        let (kind, number) = match what {
+            InHand::Message { sender, sequence } => (1 << 32 | u64::from(sender.0), sequence.0),
+            InHand::Command { hash } => (2 << 32, hash),
+            InHand::Timer { hash } => (3 << 32, hash),
+            InHand::Activity { hash } => (4 << 32, hash),
+        };
+        // The opening id goes last: a slot counts only with it, and never half-written.
+        self.store(1, kind);
+        self.store(2, number);
+        self.store(0, self.opening);
+    }
+
+    /// Says that the handler has returned.
+    pub fn clear(&self) {
+        self.store(0, 0);
+    }
+
+    fn store(&self, word: usize, value: u64) {
+        if let Some(word) = self.memory.word(self.base + word) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_slot_is_found_by_the_next_opening_and_a_cleared_one_is_not() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(RUNNING_BYTES as u64).unwrap();
+        let memory = SharedMemory::mapped(&file).unwrap();
+        let running = Running::new(memory.clone(), 7);
+        let what = InHand::Message {
+            sender: ServiceId(3),
+            sequence: Sequence(9),
+        };
+        running.slot(ServiceId(1)).set(what);
+        running.slot(ServiceId(2)).set(InHand::Timer { hash: 4 });
+        running.slot(ServiceId(2)).clear();
+        // Beyond the table: no slot, and no harm.
+        running.slot(ServiceId(1_000_000)).set(what);
+        let again = SharedMemory::mapped(&file).unwrap();
+        let found = Running::interrupted(&again, 7);
+        assert_eq!(
+            found,
+            [Interrupted {
+                service: ServiceId(1),
+                what
+            }]
+        );
+        assert!(Running::interrupted(&again, 8).is_empty());
+    }
+}

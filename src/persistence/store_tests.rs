@@ -1,0 +1,183 @@
+//! The store on the machine's own disk, with a simulated engine.
+#![allow(clippy::unwrap_used)]
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+
+use super::engine::Direction;
+use super::open::Recovered;
+use super::options::{Driving, StoreOptions};
+use super::real_disk::RealDisk;
+use super::sim_engine::SimEngine;
+use super::store::Store;
+use crate::clock::{SystemClock, Timestamp};
+use crate::commit::*;
+use crate::error::{OpenError, StoreError};
+
+fn options(dir: &Path) -> StoreOptions {
+    StoreOptions {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 64 << 10,
+        reserve_bytes: 0,
+        low_space_bytes: 0,
+        ..StoreOptions::new(dir)
+    }
+}
+
+fn open(dir: &Path, engine: &SimEngine) -> (Store, Recovered) {
+    try_open(dir, engine).unwrap()
+}
+
+fn try_open(dir: &Path, engine: &SimEngine) -> Result<(Store, Recovered), OpenError> {
+    Store::open(
+        options(dir),
+        Arc::new(RealDisk),
+        Arc::new(engine.factory()),
+        Arc::new(SystemClock),
+        Driving::Threads,
+    )
+}
+
+struct Services {
+    a: ServiceId,
+    b: ServiceId,
+    table: TableId,
+    epoch: Epoch,
+}
+
+fn services(store: &Store) -> Services {
+    let a = store.service("a", 0, &[]).unwrap();
+    let b = store.service("b", 0, &[]).unwrap();
+    let table = store.table(a, "rows", &[]).unwrap();
+    let epoch = store.take_over(a);
+    Services { a, b, table, epoch }
+}
+
+fn commit(services: &Services, n: u64) -> Commit {
+    Commit {
+        service: services.a,
+        at: Timestamp(n as i64),
+        seed: n,
+        cause: Cause::Timer {
+            key: Bytes::from_static(b"timer"),
+        },
+        mark: None,
+        writes: vec![Write {
+            table: services.table,
+            key: Bytes::from(n.to_be_bytes().to_vec()),
+            value: Some(Bytes::from(format!("value {n}"))),
+        }],
+        sends: vec![Send {
+            envelope: Bytes::from(format!("message {n}")),
+            to: vec![services.b],
+            event: n % 2 == 0,
+        }],
+    }
+}
+
+fn durable(store: &Store) {
+    let (sender, receiver) = mpsc::channel();
+    store.gate(Box::new(move |outcome| sender.send(outcome).unwrap()));
+    receiver.recv().unwrap().unwrap();
+}
+
+fn all_rows(store: &Store, table: TableId) -> Vec<(Bytes, Bytes)> {
+    let range = (Bound::Unbounded, Bound::Unbounded);
+    store
+        .scan(table, &range, Direction::Ascending, usize::MAX)
+        .unwrap()
+}
+
+#[test]
+fn what_was_durable_is_there_after_a_death_without_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SimEngine::new(1);
+    let (store, recovered) = open(dir.path(), &engine);
+    assert!(recovered.clean);
+    let names = services(&store);
+    for n in 1..=1000 {
+        let queued = store
+            .queue(names.epoch, commit(&names, n), Vec::new())
+            .unwrap();
+        assert_eq!(queued.sequences, [[(names.b, Sequence(n))]]);
+    }
+    durable(&store);
+    let rows = all_rows(&store, names.table);
+    assert_eq!(rows.len(), 1000);
+    let position = store.durable();
+    drop(store);
+    let (store, recovered) = open(dir.path(), &engine);
+    assert!(!recovered.clean);
+    assert_eq!(recovered.position, position);
+    assert_eq!(all_rows(&store, names.table), rows);
+    let again = services(&store);
+    assert_eq!(
+        (again.a, again.b, again.table),
+        (names.a, names.b, names.table)
+    );
+    let stream = StreamId {
+        sender: names.a,
+        receiver: names.b,
+    };
+    assert_eq!(store.sent(stream), Sequence(1000));
+    let outbox = store.outbox(stream, Sequence(990), 100, 1 << 20).unwrap();
+    assert_eq!(outbox.len(), 10);
+    assert_eq!(outbox[0], (Sequence(991), Bytes::from("message 991")));
+    let events = store.events(EventNumber(499), 10).unwrap();
+    assert_eq!(events.events.len(), 2);
+    assert_eq!(events.events[1].envelope, "message 1000");
+}
+
+#[test]
+fn a_closed_store_opens_clean_and_replays_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SimEngine::new(1);
+    let (store, _) = open(dir.path(), &engine);
+    let names = services(&store);
+    for n in 1..=300 {
+        store
+            .queue(names.epoch, commit(&names, n), Vec::new())
+            .unwrap();
+    }
+    let rows = all_rows(&store, names.table);
+    store.close().unwrap();
+    let refused = store.queue(names.epoch, commit(&names, 1), Vec::new());
+    assert!(matches!(refused, Err(StoreError::Closed { .. })));
+    let (store, recovered) = open(dir.path(), &engine);
+    assert!(recovered.clean);
+    assert_eq!(recovered.commits, 0);
+    assert_eq!(all_rows(&store, names.table), rows);
+    assert_eq!(store.streams()[0].backlog_entries, 300);
+}
+
+#[test]
+fn a_commit_of_an_earlier_owner_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SimEngine::new(1);
+    let (store, _) = open(dir.path(), &engine);
+    let names = services(&store);
+    let newer = store.take_over(names.a);
+    let refused = store.queue(names.epoch, commit(&names, 1), Vec::new());
+    assert_eq!(refused, Err(StoreError::Superseded));
+    store.queue(newer, commit(&names, 1), Vec::new()).unwrap();
+}
+
+#[test]
+fn a_directory_in_use_is_refused_and_names_the_holder() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SimEngine::new(1);
+    let (_store, _) = open(dir.path(), &engine);
+    let refused = try_open(dir.path(), &engine).err().unwrap();
+    let pid = std::process::id().to_string();
+    assert_eq!(
+        refused,
+        OpenError::InUse {
+            path: dir.path().to_owned(),
+            pid
+        }
+    );
+}

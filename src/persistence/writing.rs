@@ -1,0 +1,351 @@
+//! Queueing and writing: how a commit becomes final, and how it becomes durable.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::journal::body;
+use super::journal::record::BODY_BYTES_MAX;
+use super::journal::writer::{JournalWriter, Pending, Written};
+use super::options::Driving;
+use super::state::{Cell, Given};
+use super::store::{CellState, Core, Space, Usage};
+use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
+use crate::error::StoreError;
+
+/// The service number of the library itself.
+const SYSTEM: ServiceId = ServiceId(0);
+
+/// How often the checkpointer's thread looks at the disk when nobody wakes it.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while the disk is full.
+const FULL_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(crate) fn cell(&self) -> MutexGuard<'_, Cell> {
+        locked(&self.cell)
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, JournalWriter> {
+        locked(&self.writer)
+    }
+
+    pub(crate) fn durable(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        match self.closed.get() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Closed {
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    /// Queues a commit; without an epoch, one of the store's own.
+    pub(crate) fn queue(
+        &self,
+        epoch: Option<Epoch>,
+        commit: Commit,
+        outputs: Vec<Output>,
+    ) -> Result<Queued, StoreError> {
+        // Encode before taking the lock: it is most of the work.
+        let mut body = body::encode(&commit);
+        if body.len() > BODY_BYTES_MAX / 2 {
+            return Err(StoreError::TooLarge {
+                bytes: body.len(),
+                limit: BODY_BYTES_MAX / 2,
+            });
+        }
+        let mut cell = self.cell();
+        // Under the lock: `close_because` fails every output that was queued before it.
+        self.check_open()?;
+        if cell.closing {
+            return Err(StoreError::Closed {
+                reason: "it is being closed".to_owned(),
+            });
+        }
+        if let Some(Epoch(epoch)) = epoch
+            && cell.epochs.get(commit.service.0 as usize) != Some(&epoch)
+        {
+            return Err(StoreError::Superseded);
+        }
+        self.state.check(&commit)?;
+        let before = cell.uncheckpointed_bytes;
+        if before > self.options.checkpoint_bytes_max && self.space() == Space::Exhausted {
+            return Err(StoreError::Full);
+        }
+        let sequences = self
+            .state
+            .apply(&mut cell, commit, Given::Live(&mut body))
+            .map_err(|malformed| StoreError::Refused {
+                service: SYSTEM.0,
+                detail: malformed.0.to_owned(),
+            })?;
+        let position = cell.last;
+        cell.uncheckpointed_bytes += body.len() as u64;
+        cell.pending.push(Pending { position, body });
+        let outputs = outputs.into_iter().map(|output| (position, output));
+        cell.outputs.extend(outputs);
+        self.queued.store(position.0, Ordering::Release);
+        let due = self.options.checkpoint_start_bytes;
+        let checkpoint_due = before < due && cell.uncheckpointed_bytes >= due;
+        let bytes = cell.uncheckpointed_bytes;
+        self.gauges
+            .uncheckpointed_bytes
+            .store(bytes, Ordering::Relaxed);
+        let wake = std::mem::take(&mut cell.writer_idle);
+        drop(cell);
+        if wake {
+            self.tell_writer();
+        }
+        if checkpoint_due {
+            self.tell_checkpointer();
+        }
+        Ok(Queued {
+            position,
+            sequences,
+        })
+    }
+
+    /// Queues a commit of the library itself.
+    pub(crate) fn queue_system(&self, writes: Vec<Write>, note: String) -> Result<(), StoreError> {
+        let at = self.cell().newest.max(self.clock.wall());
+        let commit = Commit {
+            service: SYSTEM,
+            at,
+            seed: 0,
+            cause: Cause::System { note },
+            mark: None,
+            writes,
+            sends: Vec::new(),
+        };
+        self.queue(None, commit, Vec::new()).map(|_| ())
+    }
+
+    pub(crate) fn gate(&self, output: Output) {
+        let at_once = {
+            let mut cell = self.cell();
+            match self.check_open() {
+                Err(closed) => Err(closed),
+                Ok(()) if self.durable() >= cell.last => Ok(cell.last),
+                Ok(()) => {
+                    let position = cell.last;
+                    cell.outputs.push_back((position, output));
+                    return;
+                }
+            }
+        };
+        run(output, at_once);
+    }
+
+    /// One step of the writer: one group, one sync, its outputs.
+    pub(crate) fn write_group(&self) -> Result<bool, StoreError> {
+        let mut writer = self.writer();
+        self.check_open()?;
+        let group = std::mem::take(&mut self.cell().pending);
+        writer.take(group);
+        match self.step(&mut writer) {
+            Ok(progress) => Ok(progress),
+            Err(error) => {
+                // What a failed write or sync has left on the disk is unknown. Only recovery,
+                // which reads it back and writes it again, may go on from here.
+                self.close_because(error.to_string());
+                self.check_open()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn step(&self, writer: &mut JournalWriter) -> Result<bool, StoreError> {
+        let written = writer.step()?;
+        self.note_segment(writer);
+        match written {
+            Written::Through(position) => {
+                self.durable.store(position.0, Ordering::Release);
+                self.set_space_after_write();
+                self.gauges
+                    .journal_bytes
+                    .store(writer.bytes_written, Ordering::Relaxed);
+                self.gauges.syncs.store(writer.syncs, Ordering::Relaxed);
+                self.release_outputs(position);
+                if self.cell().pending.is_empty() && !writer.is_waiting() {
+                    writer.trail()?;
+                }
+                Ok(true)
+            }
+            Written::Nothing => {
+                let mut cell = self.cell();
+                cell.writer_idle = cell.pending.is_empty();
+                Ok(!cell.writer_idle)
+            }
+            Written::Full => {
+                self.gauges
+                    .space
+                    .store(Space::Exhausted as u64, Ordering::Release);
+                self.cell().writer_idle = true;
+                self.tell_checkpointer();
+                Ok(false)
+            }
+        }
+    }
+
+    fn note_segment(&self, writer: &JournalWriter) {
+        let present = writer.segment();
+        let mut segments = locked(&self.segments);
+        if segments.back() != Some(&present) {
+            segments.push_back(present);
+        }
+    }
+
+    /// Runs the outputs up to a position, in order. The writer's lock keeps that order.
+    fn release_outputs(&self, position: Position) {
+        let released = {
+            let mut cell = self.cell();
+            let count = cell.outputs.partition_point(|(due, _)| *due <= position);
+            let rest = cell.outputs.split_off(count);
+            std::mem::replace(&mut cell.outputs, rest)
+        };
+        for (due, output) in released {
+            run(output, Ok(due));
+        }
+    }
+
+    /// Stops the cell. Everything that waits is told so; commits that were queued and not yet
+    /// durable may or may not survive, which the next opening will know.
+    pub(crate) fn close_because(&self, reason: String) {
+        let waiting = {
+            let mut cell = self.cell();
+            if self.closed.set(reason.clone()).is_err() {
+                return;
+            }
+            cell.pending.clear();
+            self.wake.notify_all();
+            std::mem::take(&mut cell.outputs)
+        };
+        self.tell_checkpointer();
+        for (_, output) in waiting {
+            let reason = reason.clone();
+            run(output, Err(StoreError::Closed { reason }));
+        }
+    }
+
+    fn tell_writer(&self) {
+        match &self.driving {
+            Driving::Threads => self.wake.notify_one(),
+            Driving::Manual(tell) => tell(),
+        }
+    }
+
+    fn tell_checkpointer(&self) {
+        match &self.driving {
+            Driving::Threads => {
+                locked(&self.maintenance).wanted = true;
+                self.maintenance_wake.notify_one();
+            }
+            Driving::Manual(tell) => tell(),
+        }
+    }
+
+    /// The journal's thread.
+    pub(crate) fn write_forever(&self) {
+        // A closed cell has told everybody already; there is nothing left to report here.
+        while let Ok(progress) = self.write_group() {
+            if progress {
+                continue;
+            }
+            let mut cell = self.cell();
+            while cell.writer_idle && self.closed.get().is_none() {
+                cell = self.wake.wait(cell).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// The checkpointer's thread.
+    pub(crate) fn maintain_forever(&self) {
+        loop {
+            match self.maintain() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(StoreError::Closed { .. }) => return,
+                Err(error) => tracing::warn!(%error, "maintenance of the store failed"),
+            }
+            let interval = match self.space() {
+                Space::Exhausted => FULL_INTERVAL,
+                Space::Ok | Space::Low => MAINTENANCE_INTERVAL,
+            };
+            let mut maintenance = locked(&self.maintenance);
+            if !maintenance.wanted && !maintenance.stopping && self.closed.get().is_none() {
+                maintenance = self
+                    .maintenance_wake
+                    .wait_timeout(maintenance, interval)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+            maintenance.wanted = false;
+            if maintenance.stopping || self.closed.get().is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        match self.gauges.space.load(Ordering::Acquire) {
+            0 => Space::Ok,
+            1 => Space::Low,
+            _ => Space::Exhausted,
+        }
+    }
+
+    /// A group was written, so the journal can grow again.
+    fn set_space_after_write(&self) {
+        if self.space() == Space::Exhausted {
+            self.gauges
+                .space
+                .store(Space::Low as u64, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let gauge = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Ordering::Relaxed);
+        let uncheckpointed_bytes = gauge(&self.gauges.uncheckpointed_bytes);
+        let budget = self.options.stream_backlog_bytes;
+        Usage {
+            state: match self.closed.get() {
+                None => CellState::Open,
+                Some(reason) => CellState::Closed(reason.clone()),
+            },
+            space: self.space(),
+            uncheckpointed_bytes,
+            uncheckpointed_over_budget: uncheckpointed_bytes > self.options.checkpoint_bytes_max,
+            streams_over_budget: self
+                .state
+                .streams
+                .states()
+                .into_iter()
+                .filter(|stream| stream.backlog_bytes > budget)
+                .map(|stream| stream.id)
+                .collect(),
+            segments: locked(&self.segments).len(),
+            queued: Position(self.queued.load(Ordering::Acquire)),
+            durable: self.durable(),
+            checkpoint: Position(gauge(&self.gauges.checkpoint)),
+            snapshot: Position(gauge(&self.gauges.snapshot)),
+            journal_bytes: gauge(&self.gauges.journal_bytes),
+            syncs: gauge(&self.gauges.syncs),
+        }
+    }
+}
+
+fn run(output: Output, outcome: Result<Position, StoreError>) {
+    // An output that panics is a bug of its owner and must not stop the journal for the others.
+    if catch_unwind(AssertUnwindSafe(move || output(outcome))).is_err() {
+        tracing::error!("an output of a commit panicked");
+    }
+}

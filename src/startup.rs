@@ -1,0 +1,420 @@
+//! Before the first turn: numbers for names, orphans, and the messages that took the process down.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::actors::cell::{Cell, Member};
+use crate::actors::service_actor::{low_half, read_parked};
+use crate::actors::supervisor::charge;
+use crate::commit::{Sequence, ServiceId, StreamId, TableId};
+use crate::config::Config;
+use crate::context::{Reads, Shape, Span, TimerId};
+use crate::envelope::{Envelope, Kind};
+use crate::error::StoreError;
+use crate::key::TableKey;
+use crate::parked::{self, DEAD, Origin, PARKED, Why};
+use crate::persistence::running::{InHand, Interrupted};
+use crate::persistence::store::Store;
+use crate::service::{Declaration, Hosted};
+use crate::shape::Surroundings;
+use crate::system::StartError;
+use crate::turn::{ANSWERS, ANSWERS_BY_TIME, Arrived, CHARGES, From, OwnTables, PLANS, TIMERS};
+
+/// Finds or gives the durable numbers of every service and its tables.
+pub(crate) fn resolve(
+    store: &Store,
+    hosted: &[Arc<dyn Hosted>],
+    config: &Config,
+) -> Result<Vec<Arc<Member>>, StartError> {
+    let mut ids = Vec::new();
+    for service in hosted {
+        let declaration = service.declaration();
+        ids.push(store.service(declaration.name, 0, declaration.formerly)?);
+    }
+    let declarations: Vec<&Declaration> =
+        hosted.iter().map(|service| service.declaration()).collect();
+    let mut members = Vec::new();
+    for (service, id) in hosted.iter().zip(&ids) {
+        let mut around = Around {
+            store,
+            declarations: &declarations,
+            ids: &ids,
+            own: *id,
+            failed: None,
+        };
+        let shape = Shape::of(service.as_ref(), *id, &mut around);
+        if let Some(error) = around.failed {
+            return Err(error.into());
+        }
+        let own = |name: &'static str| store.table(*id, name, &[]);
+        let own = OwnTables {
+            timers: own(TIMERS)?,
+            plans: own(PLANS)?,
+            parked: own(PARKED)?,
+            dead: own(DEAD)?,
+            charges: own(CHARGES)?,
+            answers: own(ANSWERS)?,
+            answers_by_time: own(ANSWERS_BY_TIME)?,
+        };
+        members.push(Arc::new(Member::new(service.clone(), shape, own, config)));
+    }
+    Ok(members)
+}
+
+struct Around<'a> {
+    store: &'a Store,
+    declarations: &'a [&'a Declaration],
+    ids: &'a [ServiceId],
+    own: ServiceId,
+    failed: Option<StoreError>,
+}
+
+impl Surroundings for Around<'_> {
+    fn table(&mut self, name: &'static str) -> TableId {
+        let own = self
+            .declarations
+            .iter()
+            .zip(self.ids)
+            .find(|(_, id)| **id == self.own);
+        let tables = own
+            .map(|(declaration, _)| declaration.tables.as_slice())
+            .unwrap_or_default();
+        let formerly = tables
+            .iter()
+            .find(|(table, _)| *table == name)
+            .map(|(_, formerly)| *formerly)
+            .unwrap_or_default();
+        self.store
+            .table(self.own, name, formerly)
+            .unwrap_or_else(|error| {
+                self.failed.get_or_insert(error);
+                TableId(0)
+            })
+    }
+
+    fn subscribers(&self, event: &'static str) -> Vec<ServiceId> {
+        let hears = |declaration: &&Declaration| {
+            declaration
+                .handles
+                .iter()
+                .any(|handled| handled.kind == Kind::Event && handled.message == event)
+        };
+        self.declarations
+            .iter()
+            .zip(self.ids)
+            .filter(|(declaration, _)| hears(declaration))
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    fn service(&self, name: &'static str) -> Option<ServiceId> {
+        self.declarations
+            .iter()
+            .zip(self.ids)
+            .find(|(declaration, _)| declaration.name == name)
+            .map(|(_, id)| *id)
+    }
+}
+
+/// Refuses to start over stored messages that nobody would handle any more.
+pub(crate) fn check_orphans(cell: &Cell) -> Result<(), StartError> {
+    let mut orphans = BTreeSet::new();
+    for member in &cell.members {
+        for table in [member.own.timers, member.own.plans] {
+            each_row(cell, table, |_, value| {
+                note_orphan(member, &value, &mut orphans)?;
+                Ok(())
+            })?;
+        }
+        each_row(cell, member.own.parked, |key, value| {
+            let row = parked::open_parked(&key, &value).map_err(|error| damaged(member, &error))?;
+            if row.why != Why::Held {
+                note_orphan(member, &Bytes::from(row.envelope), &mut orphans)?;
+            }
+            Ok(())
+        })?;
+    }
+    for stream in cell.store.streams() {
+        let Some(member) = cell.member(stream.id.receiver) else {
+            if stream.backlog_entries > 0 {
+                let services = cell.store.services();
+                let name = services
+                    .iter()
+                    .find(|(id, _, _)| *id == stream.id.receiver)
+                    .map(|(_, name, _)| name.as_str());
+                orphans.insert((
+                    name.unwrap_or("?").to_owned(),
+                    format!("{} waiting messages", stream.backlog_entries),
+                ));
+            }
+            continue;
+        };
+        let mut after = stream.mark.consumed;
+        loop {
+            let run = cell.store.outbox(stream.id, after, 256, 4 * 1024 * 1024)?;
+            let Some((last, _)) = run.last() else { break };
+            after = *last;
+            for (_, bytes) in &run {
+                note_orphan(member, bytes, &mut orphans)?;
+            }
+        }
+    }
+    match orphans.into_iter().next() {
+        Some((service, message)) => Err(StartError::Orphaned { service, message }),
+        None => Ok(()),
+    }
+}
+
+fn note_orphan(
+    member: &Member,
+    bytes: &Bytes,
+    orphans: &mut BTreeSet<(String, String)>,
+) -> Result<(), StartError> {
+    let envelope = Envelope::decode(bytes).map_err(|error| damaged(member, &error))?;
+    let name = envelope.name();
+    let known = match envelope.kind {
+        Kind::Activity => member.hosted.activity_policy(name).is_some(),
+        Kind::Event | Kind::Command | Kind::Reply | Kind::Timer => {
+            member.hosted.current_name(envelope.kind, name).is_some()
+        }
+    };
+    if !known && !member.hosted.declaration().retired.contains(&name) {
+        orphans.insert((member.name().to_owned(), name.to_owned()));
+    }
+    Ok(())
+}
+
+fn damaged(member: &Member, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Store(StoreError::Damaged {
+        what: format!("a stored message of {}", member.name()),
+        detail: error.to_string(),
+    })
+}
+
+fn each_row(
+    cell: &Cell,
+    table: TableId,
+    mut each: impl FnMut(Bytes, Bytes) -> Result<(), StartError>,
+) -> Result<(), StartError> {
+    const PAGE: usize = 1_000;
+    let mut span = Span::all();
+    loop {
+        let rows = Reads::scan(&cell.store, table, &span, PAGE)?;
+        let full = rows.len() == PAGE;
+        let last = rows.last().map(|(key, _)| key.clone());
+        for (key, value) in rows {
+            each(key, value)?;
+        }
+        match last {
+            Some(last) if full => span = Span::all().after_bytes(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Counts the dead letters kept from earlier.
+pub(crate) fn count_dead_letters(cell: &Cell) -> Result<(), StartError> {
+    for member in &cell.members {
+        let mut dead = 0;
+        each_row(cell, member.own.dead, |_, _| {
+            dead += 1;
+            Ok(())
+        })?;
+        member
+            .status
+            .dead_letters
+            .store(dead, std::sync::atomic::Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// What a process that ended uncleanly had in hand gets one more attempt counted. What cannot be
+/// found was only speculative, or came from outside: its stream or edge runs suspect.
+pub(crate) fn charge_interrupted(
+    cell: &Cell,
+    interrupted: &[Interrupted],
+) -> Result<(), StartError> {
+    for case in interrupted {
+        let Some(member) = cell.member(case.service) else {
+            continue;
+        };
+        match find(cell, member, case.what)? {
+            Found::Arrived(arrived) => {
+                tracing::warn!(
+                    service = member.name(),
+                    message = arrived.envelope.name(),
+                    attempt = arrived.attempt(),
+                    "the process ended while this message was in hand; an attempt is counted"
+                );
+                charge(
+                    cell,
+                    member,
+                    &arrived,
+                    "the process ended while it was in hand".to_owned(),
+                )
+                .map_err(|stop| StartError::Recovery {
+                    detail: stop.to_string(),
+                })?;
+            }
+            Found::Suspect => {
+                let mut suspects = member
+                    .suspects
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                match case.what {
+                    InHand::Message { sender, .. } => suspects.senders.push(sender),
+                    InHand::Command { .. } | InHand::Timer { .. } | InHand::Activity { .. } => {
+                        suspects.edge = true
+                    }
+                }
+                tracing::warn!(service = member.name(), what = ?case.what, "what was in hand is not found; its way in runs suspect");
+            }
+            Found::Activity(id) => {
+                let key = Origin::Activity(id).to_bytes();
+                let before = Reads::get(&cell.store, member.own.charges, &key)?;
+                let attempts = before
+                    .and_then(|bytes| u32::from_bytes(&bytes))
+                    .unwrap_or(0)
+                    + 1;
+                let commit = crate::commit::Commit {
+                    service: member.id(),
+                    at: cell.now(),
+                    seed: 0,
+                    cause: crate::commit::Cause::System {
+                        note: "an activity's end took the process down".to_owned(),
+                    },
+                    mark: None,
+                    writes: vec![crate::commit::Write {
+                        table: member.own.charges,
+                        key,
+                        value: Some(attempts.to_bytes()),
+                    }],
+                    sends: Vec::new(),
+                };
+                let epoch = cell.store.take_over(member.id());
+                cell.store.queue(epoch, commit, Vec::new())?;
+            }
+            Found::Done => {}
+        }
+    }
+    Ok(())
+}
+
+enum Found {
+    Arrived(Box<Arrived>),
+    Activity(uuid::Uuid),
+    Suspect,
+    Done,
+}
+
+fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError> {
+    match what {
+        InHand::Message { sender, sequence } => find_message(cell, member, sender, sequence),
+        InHand::Timer { hash } => {
+            let mut found = None;
+            each_row(cell, member.own.timers, |key, value| {
+                let timer = TimerId::from_key(&key).filter(|timer| low_half(timer.id) == hash);
+                if let Some(timer) = timer {
+                    found = Some((timer, value));
+                }
+                Ok(())
+            })?;
+            if let Some((timer, bytes)) = found {
+                let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+                return Ok(Found::Arrived(Box::new(Arrived {
+                    envelope,
+                    bytes,
+                    from: From::Timer(timer),
+                })));
+            }
+            find_parked(
+                cell,
+                member,
+                |origin| matches!(origin, Origin::Timer(timer) if low_half(timer.id) == hash),
+            )
+        }
+        InHand::Activity { hash } => {
+            let mut found = None;
+            each_row(cell, member.own.plans, |key, _| {
+                found = found
+                    .or(<uuid::Uuid as TableKey>::from_bytes(&key)
+                        .filter(|id| low_half(*id) == hash));
+                Ok(())
+            })?;
+            if let Some(id) = found {
+                return Ok(Found::Activity(id));
+            }
+            find_parked(
+                cell,
+                member,
+                |origin| matches!(origin, Origin::Activity(id) if low_half(*id) == hash),
+            )
+        }
+        InHand::Command { .. } => Ok(Found::Suspect),
+    }
+}
+
+fn find_message(
+    cell: &Cell,
+    member: &Member,
+    sender: ServiceId,
+    sequence: Sequence,
+) -> Result<Found, StartError> {
+    let stream = StreamId {
+        sender,
+        receiver: member.id(),
+    };
+    let mark = cell.store.mark(stream);
+    if sequence.0 <= mark.consumed.0 {
+        return find_parked(cell, member, |origin| {
+            *origin == Origin::Message { sender, sequence }
+        });
+    }
+    if sequence.0 == mark.consumed.0 + 1
+        && let Some((found, bytes)) = cell
+            .store
+            .outbox(stream, mark.consumed, 1, usize::MAX)?
+            .into_iter()
+            .next()
+        && found == sequence
+    {
+        let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+        return Ok(Found::Arrived(Box::new(Arrived {
+            envelope,
+            bytes,
+            from: From::Stream { sender, sequence },
+        })));
+    }
+    Ok(Found::Suspect)
+}
+
+fn find_parked(
+    cell: &Cell,
+    member: &Member,
+    is_it: impl Fn(&Origin) -> bool,
+) -> Result<Found, StartError> {
+    let mut found = None;
+    each_row(cell, member.own.parked, |key, _| {
+        found = found.or(Origin::from_bytes(&key).filter(|origin| is_it(origin)));
+        Ok(())
+    })?;
+    let Some(origin) = found else {
+        return Ok(Found::Done);
+    };
+    let row =
+        read_parked(cell, member.own.parked, &origin).map_err(|error| StartError::Recovery {
+            detail: error.to_string(),
+        })?;
+    let Some(row) = row.filter(|row| row.why != Why::Held) else {
+        return Ok(Found::Done);
+    };
+    let bytes = Bytes::from(row.envelope.clone());
+    let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+    Ok(Found::Arrived(Box::new(Arrived {
+        envelope,
+        bytes,
+        from: From::Parked { origin, row },
+    })))
+}
