@@ -276,3 +276,6 @@ fn authorised(
         body,
     })
 }
+
+#[cfg(test)]
+mod tests;
