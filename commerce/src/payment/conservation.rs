@@ -10,8 +10,9 @@ use redeliver::{Outcome, hours};
 use uuid::Uuid;
 
 use super::activities::{Authorise, CaptureHeld, LookUp, PayBack, VoidHeld};
-use super::decisions::{Effect, Learned};
+use super::decisions::Effect;
 use super::key::Operation;
+use super::learning::Learned;
 use super::messages::{
     CapturePayment, FailureKind, PaymentCompleted, PaymentConfirmed, PaymentRefunded,
     ProviderWebhook, RefundPayment, WebhookKind,

@@ -7,7 +7,9 @@
 
 pub mod activities;
 pub mod decisions;
+mod effects;
 pub mod key;
+pub mod learning;
 pub mod messages;
 pub mod method;
 pub mod provider;

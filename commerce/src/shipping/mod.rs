@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod messages;
+pub mod orders;
 pub mod queries;
 pub mod service;
 pub mod status;
