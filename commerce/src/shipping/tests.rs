@@ -434,3 +434,23 @@ fn a_parcel_is_delayed_from_its_promised_arrival_until_it_arrives() {
 fn an_address_never_shows_in_debug_output() {
     assert!(!format!("{:?}", confirmed(1)).contains("Ada"));
 }
+
+#[test]
+fn a_parcel_reads_in_json_as_the_contract_says() {
+    let (mut kit, id) = with_parcel();
+    let shown = kit.query(ShipmentById { shipment_id: id }).unwrap();
+    let json = serde_json::to_value(&shown).unwrap();
+    assert_eq!(json["status"], "pending");
+    assert_eq!(json["estimated_delivery"], serde_json::Value::Null);
+    assert_eq!(json["history"][0]["at"], "2026-01-01T12:00:00.000000Z");
+    assert_eq!(json["order_id"], order(1).to_string());
+    let back: ShipmentView = serde_json::from_value(json).unwrap();
+    assert_eq!(back, shown);
+    let unknown = r#"{"shipment_id":"00000000-0000-0000-0000-000000000001","fast":true}"#;
+    assert!(serde_json::from_str::<Dispatch>(unknown).is_err());
+    let short = r#"{"shipment_id":"00000000-0000-0000-0000-000000000001"}"#;
+    assert_eq!(
+        serde_json::from_str::<Dispatch>(short).unwrap().carrier,
+        None
+    );
+}

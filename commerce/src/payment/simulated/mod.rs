@@ -26,6 +26,9 @@ use super::webhook::WebhookSecret;
 use books::{INSUFFICIENT_FUNDS, LedgerOperation, Wish};
 use ledger::{Ledger, LedgerError};
 
+/// The ledger's place under the shop's data directory.
+pub const LEDGER_FILE: &str = "provider/ledger.jsonl";
+
 /// How long the provider takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
