@@ -1,0 +1,18 @@
+//! A shop of services on `redeliver`: what each service owns, says and decides.
+//!
+//! Each folder is one service. It shows its messages, then its tables, then its decisions (pure
+//! functions over values); its handlers only connect them. A service knows the others by their
+//! messages and by nothing else.
+
+#[macro_use]
+mod wire;
+
+pub mod ids;
+pub mod money;
+pub mod page;
+pub mod time;
+
+pub mod inventory;
+pub mod order;
+pub mod payment;
+pub mod shipping;
