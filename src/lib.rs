@@ -12,6 +12,8 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 mod key;
 mod messaging;
 mod parked;
