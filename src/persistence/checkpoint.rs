@@ -148,8 +148,18 @@ impl Claim {
 pub(crate) struct Checkpointer {
     base: Position,
     counts: BTreeMap<TableId, u64>,
+    newest: Timestamp,
+    last_event: EventNumber,
     /// A checkpoint that waits for space.
     frozen: Option<Frozen>,
+    /// The newest snapshot, and its size.
+    pub(crate) snapshot: Position,
+    pub(crate) snapshot_bytes: u64,
+    /// What the journal's count of bytes was at that snapshot: negative if it was taken in an
+    /// earlier opening.
+    pub(crate) journal_bytes_at_snapshot: i64,
+    /// The same for the last attempt, if it failed.
+    pub(crate) snapshot_failed_at: Option<u64>,
 }
 
 /// The content of a checkpoint.
@@ -164,11 +174,30 @@ struct Frozen {
 }
 
 impl Checkpointer {
-    pub(crate) fn new(base: Position, counts: BTreeMap<TableId, u64>) -> Checkpointer {
+    pub(crate) fn new(base: CheckpointFile) -> Checkpointer {
         Checkpointer {
-            base,
-            counts,
+            base: base.position,
+            counts: base.counts,
+            newest: base.newest,
+            last_event: base.last_event,
             frozen: None,
+            snapshot: Position(0),
+            snapshot_bytes: 0,
+            journal_bytes_at_snapshot: 0,
+            snapshot_failed_at: None,
+        }
+    }
+
+    /// What `CHECKPOINT` has to say.
+    pub(crate) fn file(&self, core: &Core, clean: bool) -> CheckpointFile {
+        CheckpointFile {
+            position: self.base,
+            newest: self.newest,
+            last_event: self.last_event,
+            opening: core.opening,
+            clean,
+            boot_id: core.disk.boot_id(),
+            counts: self.counts.clone(),
         }
     }
 
@@ -185,8 +214,16 @@ impl Core {
             let bytes = self.cell().uncheckpointed_bytes;
             bytes >= self.options.checkpoint_start_bytes
         };
+        if self.mind_space()? {
+            return Ok(true);
+        }
         if due {
             self.checkpoint(false)?;
+            self.state.published.trim(self.clock.wall())?;
+            return Ok(true);
+        }
+        if self.is_snapshot_due() {
+            self.snapshot()?;
             return Ok(true);
         }
         Ok(false)
@@ -195,6 +232,14 @@ impl Core {
     /// Brings the engine to the present. Returns the position it is at.
     pub(crate) fn checkpoint(&self, clean: bool) -> Result<Position, StoreError> {
         let mut checkpointer = locked(&self.checkpointer);
+        self.checkpoint_with(&mut checkpointer, clean)
+    }
+
+    pub(crate) fn checkpoint_with(
+        &self,
+        checkpointer: &mut Checkpointer,
+        clean: bool,
+    ) -> Result<Position, StoreError> {
         self.check_open()?;
         // A large part of the waiting is done before anything is frozen.
         self.write_until(Position(self.queued.load(Ordering::Acquire)))?;
@@ -205,7 +250,7 @@ impl Core {
         if frozen.position == checkpointer.base && !clean {
             return Ok(frozen.position);
         }
-        let taken = self.take_checkpoint(&mut checkpointer, &mut frozen, clean);
+        let taken = self.take_checkpoint(checkpointer, &mut frozen, clean);
         match taken {
             Ok(()) => Ok(frozen.position),
             Err(StoreError::Full) => {
@@ -252,14 +297,12 @@ impl Core {
             self.engine.sync()?;
             frozen.applied = true;
         }
+        self.state.published.save(frozen.last_event)?;
         let file = CheckpointFile {
             position: frozen.position,
             newest: frozen.newest,
             last_event: frozen.last_event,
-            opening: self.opening,
-            clean,
-            boot_id: self.disk.boot_id(),
-            counts: checkpointer.counts.clone(),
+            ..checkpointer.file(self, clean)
         };
         let path = CheckpointFile::path(&self.options.cell_dir());
         replace_file(self.disk.as_ref(), &path, &file.encode()).map_err(|error| {
@@ -272,7 +315,10 @@ impl Core {
             }
         })?;
         self.state.tables.release();
+        self.state.published.release(frozen.last_event);
         checkpointer.base = frozen.position;
+        checkpointer.newest = frozen.newest;
+        checkpointer.last_event = frozen.last_event;
         self.gauges
             .checkpoint
             .store(frozen.position.0, Ordering::Relaxed);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::persistence::disk::{Disk, DiskFile, OpenMode};
+use crate::persistence::disk::{Disk, DiskFile, Locking, OpenMode};
+use crate::persistence::running::SharedMemory;
 
 /// Files by path. Clones share them.
 #[derive(Clone, Default)]
@@ -108,16 +109,16 @@ impl Disk for MemoryDisk {
         Ok(u64::MAX)
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<super::disk::Locking> {
+    fn lock(&self, _: &Path) -> io::Result<Locking> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn shared(&self, _path: &Path, _bytes: usize) -> io::Result<super::running::SharedMemory> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn shared(&self, _: &Path, bytes: usize) -> io::Result<SharedMemory> {
+        Ok(SharedMemory::simulated(bytes))
     }
 
     fn boot_id(&self) -> String {
-        String::new()
+        "boot".to_owned()
     }
 }
 

@@ -10,27 +10,31 @@
 
 mod catalog;
 mod checkpoint;
+#[cfg(test)]
+mod crash_tests;
 pub mod disk;
 pub mod engine;
 pub mod events;
 pub mod format;
 mod journal;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod memory_disk;
 pub mod open;
 pub mod options;
 mod published;
 pub mod real_disk;
 pub mod running;
+pub mod sim_disk;
 pub mod sim_engine;
 pub mod sled;
 pub mod snapshot;
+mod snapshots;
+mod space;
 mod state;
 pub mod store;
+#[cfg(test)]
+mod store_tests;
 pub mod streams;
 mod tables;
 mod writing;
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(crate) mod memory_disk;
-#[cfg(test)]
-mod store_tests;

@@ -17,17 +17,21 @@ use std::time::Duration;
 use super::checkpoint::{CheckpointFile, Checkpointer, Claim};
 use super::disk::{Disk, LockGuard, Locking, OpenMode};
 use super::engine::{Direction, Engine, EngineFactory};
+use super::events::EventLog;
 use super::format::{FORMAT_VERSION, Malformed, Unsealed, read_file, replace_file, seal, unseal};
 use super::journal::body;
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
-use super::journal::segment::{SegmentHeader, cell_hash};
+use super::journal::segment::{SegmentHeader, cell_hash, segment_path};
 use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
 use super::options::{Driving, StoreOptions};
 use super::running::{Interrupted, RUNNING_BYTES, Running};
+use super::snapshot::Snapshot;
+use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
+use super::space::take_ballast;
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use super::streams::{read_entry_key, read_stream_key, read_stream_row};
-use super::tables::{CATALOG, OUTBOX, STREAMS, table_and_key, whole_table};
+use super::tables::{CATALOG, OUTBOX, STREAMS, whole_table};
 use crate::clock::{Clock, Timestamp};
 use crate::commit::{EventNumber, Incarnation, Position, TableId};
 use crate::error::{OpenError, StoreError};
@@ -118,6 +122,8 @@ struct Parts {
     checkpointer: Checkpointer,
     segments: VecDeque<(u64, Position)>,
     recovered: Recovered,
+    /// The last event that the event log should have.
+    logged_events: EventNumber,
     /// The opening before this one, if it did not end in good order.
     unclean: Option<u64>,
 }
@@ -194,7 +200,7 @@ impl Opening {
             cell: Cell::at(Position(0), Timestamp(0), EventNumber(0)),
             segments: VecDeque::from([writer.segment()]),
             writer,
-            checkpointer: Checkpointer::new(Position(0), BTreeMap::new()),
+            checkpointer: Checkpointer::new(CheckpointFile::default()),
             recovered: Recovered {
                 commits: 0,
                 position: Position(0),
@@ -205,6 +211,7 @@ impl Opening {
                 torn_bytes: 0,
                 interrupted: Vec::new(),
             },
+            logged_events: EventNumber(0),
             unclean: None,
         })
     }
@@ -281,7 +288,8 @@ impl Opening {
             interrupted: Vec::new(),
         };
         // From here on things are written.
-        let checkpointer = Checkpointer::new(base.position, base.counts);
+        let mut checkpointer = Checkpointer::new(base);
+        self.note_snapshot(&mut checkpointer, journal)?;
         let unclean = (!clean).then_some(survey.last.opening);
         let mut segments: VecDeque<_> = journal.segments().into();
         let writer = self.continue_journal(journal.incarnation(), survey)?;
@@ -295,6 +303,7 @@ impl Opening {
             checkpointer,
             segments,
             recovered,
+            logged_events: checkpoint.last_event,
             unclean,
         })
     }
@@ -360,6 +369,13 @@ impl Opening {
             if checkpoint.position > Position(0) {
                 return unusable("it has lost its rows");
             }
+            let everything = (Bound::Unbounded, Bound::Unbounded);
+            if !engine
+                .scan(&everything, Direction::Ascending, 1)?
+                .is_empty()
+            {
+                return unusable("it was being rebuilt");
+            }
             return Ok(Verdict::Fits(BTreeMap::new()));
         };
         if claim.to > survey.end {
@@ -389,14 +405,81 @@ impl Opening {
         journal: &JournalReader<'_>,
         survey: &Survey,
     ) -> Result<(CheckpointFile, Arc<dyn Engine>), OpenError> {
-        if journal.first() > Position(1) {
-            let detail = "the engine cannot be rebuilt: there is no snapshot";
+        let failed = |error: &StoreError| self.engine_failed(error);
+        let found = self.whole_snapshot()?;
+        let from = found
+            .as_ref()
+            .map_or(Position(0), |(position, _)| *position);
+        if journal.first().0 > from.0 + 1 {
+            let detail = "the engine cannot be rebuilt: there is no whole snapshot to start from";
             return Err(damaged(&self.cell_dir, 0, survey.end, detail));
         }
-        self.engines
-            .destroy()
-            .map_err(|error| self.engine_failed(&error))?;
-        Ok((CheckpointFile::default(), self.open_engine()?))
+        // The journal from there on must be whole before anything is given up for it.
+        journal.survey(from)?;
+        self.engines.destroy().map_err(|error| failed(&error))?;
+        let engine = self.open_engine()?;
+        let Some((position, path)) = found else {
+            return Ok((CheckpointFile::default(), engine));
+        };
+        let mut base = load_snapshot(self.disk.as_ref(), &path, engine.as_ref())
+            .map_err(|error| failed(&error))?;
+        base.boot_id = self.disk.boot_id();
+        base.clean = false;
+        // The claim comes last: without it the engine counts as empty, and this begins again.
+        let claim = Claim {
+            from: position,
+            to: position,
+        };
+        claim
+            .write(engine.as_ref())
+            .map_err(|error| failed(&error))?;
+        let file = CheckpointFile::path(&self.cell_dir);
+        replace_file(self.disk.as_ref(), &file, &base.encode())
+            .map_err(|error| self.refused("writing", &file, &error))?;
+        Ok((base, engine))
+    }
+
+    /// The newest snapshot that can be read from end to end.
+    fn whole_snapshot(&self) -> Result<Option<(Position, PathBuf)>, OpenError> {
+        let dir = snapshots_dir(&self.cell_dir);
+        let snapshots =
+            list_snapshots(self.disk.as_ref(), &dir).map_err(|error| self.engine_failed(&error))?;
+        for (position, path) in snapshots.into_iter().rev() {
+            match Snapshot::verify(self.disk.as_ref(), &path) {
+                Ok(info) if info.position == position => return Ok(Some((position, path))),
+                Ok(_) => tracing::warn!(?path, "a snapshot is named for another position"),
+                Err(error) => tracing::warn!(?path, %error, "a snapshot cannot be used"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Remembers the newest snapshot and how much has been journaled since.
+    fn note_snapshot(
+        &self,
+        checkpointer: &mut Checkpointer,
+        journal: &JournalReader<'_>,
+    ) -> Result<(), OpenError> {
+        let dir = snapshots_dir(&self.cell_dir);
+        let snapshots =
+            list_snapshots(self.disk.as_ref(), &dir).map_err(|error| self.engine_failed(&error))?;
+        let size = |path: &Path| {
+            let file = self.disk.open(path, OpenMode::Read);
+            file.and_then(|file| file.size())
+                .map_err(|error| io_error("reading", path, &error))
+        };
+        if let Some((position, path)) = snapshots.last() {
+            checkpointer.snapshot = *position;
+            checkpointer.snapshot_bytes = size(path)?;
+        }
+        let mut since = 0;
+        for (ordinal, first) in journal.segments() {
+            if first > checkpointer.snapshot {
+                since += size(&segment_path(&self.journal_dir, ordinal))?;
+            }
+        }
+        checkpointer.journal_bytes_at_snapshot = -i64::try_from(since).unwrap_or(i64::MAX);
+        Ok(())
     }
 
     fn open_engine(&self) -> Result<Arc<dyn Engine>, OpenError> {
@@ -544,6 +627,24 @@ impl Opening {
         if let Some(before) = parts.unclean {
             recovered.interrupted = Running::interrupted(&memory, before);
         }
+        // Cut to what `CHECKPOINT` speaks of; what came after is in memory, from the journal.
+        let (log, gaps) = EventLog::open(
+            self.disk.clone(),
+            &self.cell_dir.join("events"),
+            self.options.events,
+            parts.logged_events,
+        )
+        .map_err(|error| self.engine_failed(&error))?;
+        if !gaps.is_empty() {
+            tracing::warn!(?gaps, "published events are missing from the event log");
+        }
+        parts.state.published.keep_in(log);
+        match take_ballast(self.disk.as_ref(), &self.options) {
+            Err(error) if !is_full(&error) => {
+                return Err(io_error("reserving space in", &self.cell_dir, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         let core = Core::new(
             self.options.clone(),
             self.disk.clone(),
@@ -580,24 +681,14 @@ enum Verdict {
     Unusable(String),
 }
 
-/// Rows of every table of an engine, but for what it says about itself.
+/// Rows of every table of an engine.
 fn count_rows(engine: &dyn Engine) -> Result<BTreeMap<TableId, u64>, StoreError> {
     let mut counts = BTreeMap::new();
-    let mut range = (Bound::Unbounded, Bound::Unbounded);
-    loop {
-        let page = engine.scan(&range, Direction::Ascending, PAGE_ROWS)?;
-        let Some((last, _)) = page.last() else {
-            return Ok(counts);
-        };
-        range.0 = Bound::Excluded(last.clone());
-        for (key, _) in &page {
-            if let Some((table, _)) = table_and_key(key)
-                && table != super::tables::CLAIM
-            {
-                *counts.entry(table).or_default() += 1;
-            }
-        }
-    }
+    each_engine_row(engine, |table, _, _| {
+        *counts.entry(table).or_default() += 1;
+        Ok(())
+    })?;
+    Ok(counts)
 }
 
 /// Calls `each` with every row of a table.

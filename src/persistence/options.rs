@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::events::EventLimits;
+
 const MIB: u64 = 1 << 20;
 
 /// How to open a store. Start from [`StoreOptions::new`] and change what you must.
@@ -30,6 +32,8 @@ pub struct StoreOptions {
     pub reserve_bytes: u64,
     /// Free space below which edges should refuse work.
     pub low_space_bytes: u64,
+    /// How much of the event log is kept.
+    pub events: EventLimits,
     /// Size of the engine's cache, for factories made from these options.
     pub cache_bytes: u64,
 }
@@ -48,6 +52,7 @@ impl StoreOptions {
             stream_backlog_bytes: 1024 * MIB,
             reserve_bytes: 128 * MIB,
             low_space_bytes: 512 * MIB,
+            events: EventLimits::default(),
             cache_bytes: 64 * MIB,
         }
     }

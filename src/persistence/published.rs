@@ -1,46 +1,63 @@
-//! Published events: those since the last checkpoint in memory, the older ones in the event log.
+//! Published events: those since the last checkpoint in memory, all older ones in the event log.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::Bytes;
-
+use super::events::{EventLog, EventPage, StoredEvent};
 use crate::clock::Timestamp;
-use crate::commit::{EventNumber, Position, ServiceId};
+use crate::commit::{EventNumber, Position};
 use crate::error::StoreError;
-
-/// A published event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Its number in the cell's event log.
-    pub number: EventNumber,
-    /// When it was published.
-    pub at: Timestamp,
-    /// Who published it.
-    pub service: ServiceId,
-    /// The encoded envelope.
-    pub envelope: Bytes,
-}
-
-/// A page of published events.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EventPage {
-    /// The oldest event that is still kept. A reader who asked for an older one has a gap.
-    pub first_kept: EventNumber,
-    /// The events, ascending.
-    pub events: Vec<StoredEvent>,
-}
 
 /// The events of a cell.
 #[derive(Default)]
 pub(crate) struct Published {
-    recent: Mutex<VecDeque<(Position, StoredEvent)>>,
+    /// In recovery these may overlap the log's; what is in both is the same.
+    recent: Mutex<VecDeque<StoredEvent>>,
+    log: OnceLock<EventLog>,
 }
 
 impl Published {
-    pub(crate) fn push(&self, position: Position, event: StoredEvent) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.push_back((position, event));
+    fn recent(&self) -> MutexGuard<'_, VecDeque<StoredEvent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the log behind the events in memory.
+    pub(crate) fn keep_in(&self, log: EventLog) {
+        // There is one opening, and it calls this once.
+        let _ = self.log.set(log);
+    }
+
+    pub(crate) fn push(&self, event: StoredEvent) {
+        self.recent().push_back(event);
+    }
+
+    /// Makes the events up to a number durable in the log.
+    pub(crate) fn save(&self, last: EventNumber) -> Result<(), StoreError> {
+        let Some(log) = self.log.get() else {
+            return Ok(());
+        };
+        let events: Vec<StoredEvent> = {
+            let recent = self.recent();
+            let count = recent.partition_point(|event| event.number <= last);
+            recent.range(..count).cloned().collect()
+        };
+        if events.is_empty() {
+            return Ok(());
+        }
+        log.append(&events)?;
+        log.sync()
+    }
+
+    /// Lets go of the events that the log has saved.
+    pub(crate) fn release(&self, last: EventNumber) {
+        let mut recent = self.recent();
+        let count = recent.partition_point(|event| event.number <= last);
+        recent.drain(..count);
+    }
+
+    /// Removes what the log's limits no longer allow.
+    pub(crate) fn trim(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.log.get().map_or(Ok(0), |log| log.trim(now))
     }
 
     /// Durable events from a number on.
@@ -50,16 +67,45 @@ impl Published {
         limit: usize,
         durable: Position,
     ) -> Result<EventPage, StoreError> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = recent.partition_point(|(_, event)| event.number < from);
-        Ok(EventPage {
-            first_kept: recent.front().map_or(from, |(_, event)| event.number),
-            events: recent
+        let from = from.max(EventNumber(1));
+        // The ones in memory first: whatever is older than the first of them is in the log.
+        let (first, recent) = {
+            let recent = self.recent();
+            let start = recent.partition_point(|event| event.number < from);
+            let events: Vec<StoredEvent> = recent
                 .range(start..)
-                .take_while(|(position, _)| *position <= durable)
+                .take_while(|event| event.position <= durable)
                 .take(limit)
-                .map(|(_, event)| event.clone())
-                .collect(),
-        })
+                .cloned()
+                .collect();
+            (recent.front().map(|event| event.number), events)
+        };
+        let older = match (self.log.get(), first) {
+            (Some(log), Some(first)) if from < first => Some(log.read(from, limit, usize::MAX)?),
+            (Some(log), None) => Some(log.read(from, limit, usize::MAX)?),
+            _ => None,
+        };
+        let mut page = older.unwrap_or_else(|| EventPage {
+            first_kept: first.map_or(from, |first| {
+                self.log.get().map_or(first, |log| log.first().min(first))
+            }),
+            events: Vec::new(),
+            gaps: Vec::new(),
+            next: from,
+        });
+        let Some(first) = first else {
+            return Ok(page);
+        };
+        page.events.retain(|event| event.number < first);
+        // The log may have filled the page before it came to the events in memory.
+        let complete = page.next >= first || page.events.len() < limit;
+        if complete {
+            let room = limit - page.events.len();
+            page.events.extend(recent.into_iter().take(room));
+        }
+        if let Some(last) = page.events.last() {
+            page.next = EventNumber(last.number.0 + 1);
+        }
+        Ok(page)
     }
 }

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::catalog::Catalog;
+use super::events::StoredEvent;
 use super::format::Malformed;
 use super::journal::body::{self, Numbers};
 use super::journal::writer::Pending;
-use super::published::{Published, StoredEvent};
+use super::published::Published;
 use super::streams::Streams;
 use super::tables::{CATALOG, FIRST_TABLE, Tables};
 use crate::clock::Timestamp;
@@ -182,11 +183,12 @@ impl State {
                 cell.last_event = cell.last_event.max(number);
                 let event = StoredEvent {
                     number,
+                    position,
                     at: commit.at,
                     service: commit.service,
                     envelope: send.envelope,
                 };
-                self.published.push(position, event);
+                self.published.push(event);
             }
         }
         for write in &commit.writes {

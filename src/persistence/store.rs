@@ -11,7 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -20,9 +20,9 @@ use bytes::Bytes;
 use super::checkpoint::Checkpointer;
 use super::disk::{Disk, LockGuard};
 use super::engine::{Direction, Engine, KeyRange};
+pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
 use super::options::{Driving, StoreOptions};
-pub use super::published::{EventPage, StoredEvent};
 use super::running::{Running, RunningSlot};
 use super::state::{Cell, State};
 use super::streams;
@@ -93,7 +93,6 @@ pub(crate) struct Gauges {
     pub(crate) snapshot: AtomicU64,
     pub(crate) journal_bytes: AtomicU64,
     pub(crate) syncs: AtomicU64,
-    pub(crate) over_budget: AtomicBool,
 }
 
 /// How much space the disk has left.
@@ -380,6 +379,11 @@ impl Store {
         self.core().checkpoint(false)
     }
 
+    /// Takes a snapshot of the present, and lets go of what it makes superfluous.
+    pub fn snapshot_now(&self) -> Result<Position, StoreError> {
+        self.core().snapshot()
+    }
+
     /// Stops taking commits, makes everything queued durable, checkpoints, and lets the directory
     /// go. The next opening will find it clean.
     pub fn close(&self) -> Result<(), StoreError> {
@@ -463,6 +467,12 @@ impl Core {
         gauges
             .checkpoint
             .store(checkpointer.base().0, Ordering::Relaxed);
+        gauges
+            .snapshot
+            .store(checkpointer.snapshot.0, Ordering::Relaxed);
+        gauges
+            .uncheckpointed_bytes
+            .store(cell.uncheckpointed_bytes, Ordering::Relaxed);
         Core {
             options,
             disk,

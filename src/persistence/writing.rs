@@ -78,6 +78,9 @@ impl Core {
         }
         self.state.check(&commit)?;
         let before = cell.uncheckpointed_bytes;
+        if before > self.options.checkpoint_bytes_max && self.space() == Space::Exhausted {
+            return Err(StoreError::Full);
+        }
         let sequences = self
             .state
             .apply(&mut cell, commit, Given::Live(&mut body))

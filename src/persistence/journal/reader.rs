@@ -163,8 +163,7 @@ impl<'a> JournalReader<'a> {
             }
         }
         let beyond = Beyond::search(&bytes, walk.offset, &segment.header, walk.last);
-        let claim = walk.claim.max(beyond.claim);
-        if claim > walk.last {
+        if walk.claim.max(beyond.claim) > walk.last {
             let detail = format!("commit {} was durable and cannot be read", walk.last.0 + 1);
             return Err(damaged(
                 &segment.path,
@@ -175,7 +174,8 @@ impl<'a> JournalReader<'a> {
         }
         Ok(Survey {
             end: walk.last,
-            durable: claim,
+            // Not what is claimed behind the end: rescuing more than needed does no harm.
+            durable: walk.claim,
             previous,
             rescued: unclaimed.into_iter().map(|(pending, ..)| pending).collect(),
             torn_bytes: beyond.bytes,

@@ -1,0 +1,203 @@
+//! Snapshots of a cell: when they are taken, what they allow to be thrown away, and how an engine
+//! is made again from one.
+//!
+//! A snapshot is taken right after a checkpoint, while the engine stands still, and counts only
+//! when it has been read back whole. Then older snapshots go, and with them the journal segments
+//! that lie wholly before it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::checkpoint::{CheckpointFile, Checkpointer, apply_rows};
+use super::disk::Disk;
+use super::engine::{Direction, Engine};
+use super::journal::segment::segment_path;
+use super::snapshot::{Snapshot, SnapshotWriter};
+use super::store::Core;
+use super::tables::{CLAIM, engine_key, table_and_key};
+use super::writing::locked;
+use crate::commit::Position;
+use crate::error::StoreError;
+
+/// Rows per page when the engine is dumped.
+const PAGE_ROWS: usize = 1024;
+
+/// Where a cell keeps its snapshots.
+pub(crate) fn snapshots_dir(cell_dir: &Path) -> PathBuf {
+    cell_dir.join("snapshots")
+}
+
+/// The snapshots in a directory, oldest first.
+pub(crate) fn list_snapshots(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Vec<(Position, PathBuf)>, StoreError> {
+    let paths = match disk.list(dir) {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("listing", dir, &error)),
+    };
+    let mut snapshots: Vec<(Position, PathBuf)> = paths
+        .into_iter()
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "snap")
+        })
+        .filter_map(|path| {
+            let position = path.file_stem()?.to_str()?.parse().ok()?;
+            Some((Position(position), path))
+        })
+        .collect();
+    snapshots.sort();
+    Ok(snapshots)
+}
+
+impl Core {
+    /// Takes a snapshot of the present. Returns its position.
+    pub(crate) fn snapshot(&self) -> Result<Position, StoreError> {
+        let mut checkpointer = locked(&self.checkpointer);
+        self.checkpoint_with(&mut checkpointer, false)?;
+        let position = checkpointer.base();
+        let taken = self.take_snapshot(&mut checkpointer, position);
+        if taken.is_err() {
+            // Not again at once: what refused it will refuse it again.
+            let written = self.gauges.journal_bytes.load(Ordering::Relaxed);
+            checkpointer.snapshot_failed_at = Some(written);
+        }
+        taken.map(|()| position)
+    }
+
+    fn take_snapshot(
+        &self,
+        checkpointer: &mut Checkpointer,
+        position: Position,
+    ) -> Result<(), StoreError> {
+        let disk = self.disk.as_ref();
+        let dir = snapshots_dir(&self.options.cell_dir());
+        disk.create_dir(&dir)
+            .and_then(|()| disk.sync_dir(&self.options.cell_dir()))
+            .map_err(|error| StoreError::io("creating", &dir, &error))?;
+        let path = dir.join(format!("{:016}.snap", position.0));
+        let meta = checkpointer.file(self, false).encode();
+        let writer = SnapshotWriter::create(disk, &path, position, &meta)?;
+        dump(self.engine.as_ref(), writer)?;
+        let info = Snapshot::verify(disk, &path)?;
+        if info.position != position {
+            let detail = "it was read back with another position";
+            return Err(StoreError::damaged(&path, detail));
+        }
+        checkpointer.snapshot_bytes = info.bytes;
+        checkpointer.snapshot_failed_at = None;
+        checkpointer.journal_bytes_at_snapshot =
+            self.gauges.journal_bytes.load(Ordering::Relaxed) as i64;
+        self.gauges.snapshot.store(position.0, Ordering::Relaxed);
+        for (older, path) in list_snapshots(disk, &dir)? {
+            if older < position {
+                disk.remove(&path)
+                    .map_err(|error| StoreError::io("removing", &path, &error))?;
+            }
+        }
+        disk.sync_dir(&dir)
+            .map_err(|error| StoreError::io("syncing", &dir, &error))?;
+        self.trim_journal(position)
+    }
+
+    /// Removes the segments that lie wholly at or before a position.
+    fn trim_journal(&self, position: Position) -> Result<(), StoreError> {
+        let dir = self.options.cell_dir().join("journal");
+        loop {
+            let oldest = {
+                let segments = locked(&self.segments);
+                match (segments.front(), segments.get(1)) {
+                    (Some((ordinal, _)), Some((_, next))) if next.0 <= position.0 + 1 => *ordinal,
+                    _ => return Ok(()),
+                }
+            };
+            let path = segment_path(&dir, oldest);
+            // One by one: a crash must not leave a hole between two that are still there.
+            self.disk
+                .remove(&path)
+                .and_then(|()| self.disk.sync_dir(&dir))
+                .map_err(|error| StoreError::io("removing", &path, &error))?;
+            locked(&self.segments).pop_front();
+        }
+    }
+
+    /// Whether enough has been journaled since the last snapshot for another.
+    pub(crate) fn is_snapshot_due(&self) -> bool {
+        let checkpointer = locked(&self.checkpointer);
+        let due = self
+            .options
+            .snapshot_bytes
+            .max(2 * checkpointer.snapshot_bytes);
+        let written = self.gauges.journal_bytes.load(Ordering::Relaxed);
+        let since = written as i64 - checkpointer.journal_bytes_at_snapshot;
+        let retry = checkpointer
+            .snapshot_failed_at
+            .is_none_or(|failed| written > failed + self.options.segment_bytes);
+        since >= due as i64 && retry
+    }
+}
+
+fn dump(engine: &dyn Engine, mut writer: SnapshotWriter<'_>) -> Result<(), StoreError> {
+    let written = each_engine_row(engine, |table, key, value| writer.row(table, key, value));
+    match written {
+        Ok(()) => writer.finish().map(|_| ()),
+        Err(error) => {
+            // The error is what matters; the unfinished file is replaced or removed later.
+            let _ = writer.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// Calls `each` with every row of an engine in order, but for what it says about itself.
+pub(crate) fn each_engine_row(
+    engine: &dyn Engine,
+    mut each: impl FnMut(crate::commit::TableId, &[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut range = (Bound::Unbounded, Bound::Unbounded);
+    loop {
+        let page = engine.scan(&range, Direction::Ascending, PAGE_ROWS)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        range.0 = Bound::Excluded(last.clone());
+        for (key, value) in &page {
+            if let Some((table, key)) = table_and_key(key)
+                && table != CLAIM
+            {
+                each(table, &key, value)?;
+            }
+        }
+    }
+}
+
+/// Fills an empty engine from a snapshot that has been verified. Says what checkpoint it is at.
+pub(crate) fn load_snapshot(
+    disk: &dyn Disk,
+    path: &Path,
+    engine: &dyn Engine,
+) -> Result<CheckpointFile, StoreError> {
+    let rows = Snapshot::rows(disk, path)?;
+    let mut checkpoint = CheckpointFile::decode(rows.meta())
+        .map_err(|_| StoreError::damaged(path, "its meta data cannot be read"))?;
+    let mut failed = None;
+    let mut counts = BTreeMap::new();
+    let good = rows.map_while(|row| match row {
+        Ok((table, key, value)) => Some((engine_key(table, &key), Some(value))),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
+    apply_rows(engine, good, &mut counts)?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    engine.sync()?;
+    checkpoint.counts = counts;
+    Ok(checkpoint)
+}
