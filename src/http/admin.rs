@@ -16,15 +16,9 @@ pub fn admin(host: impl Host) -> impl Filter<Extract = (impl Reply,), Error = Re
     let for_topology = host.clone();
     let system = warp::path!("admin" / "system")
         .and(method(Method::GET))
-        .then(move || {
-            let host = host.clone();
-            async move { json(StatusCode::OK, &host.report().await) }
-        });
+        .map(move || json(StatusCode::OK, &host.report()));
     let topology = warp::path!("admin" / "topology")
         .and(method(Method::GET))
-        .then(move || {
-            let host = for_topology.clone();
-            async move { json(StatusCode::OK, &host.topology().await) }
-        });
+        .map(move || json(StatusCode::OK, &for_topology.topology()));
     system.or(topology).unify()
 }

@@ -11,9 +11,9 @@ use warp::{Filter, Rejection, Reply};
 
 use super::extract::method;
 use super::health::json_bytes;
-use super::host::{CallError, CallOptions, Host, IdempotencyKey, JsonAnswer, fingerprint};
+use super::host::Host;
 use super::problem::Problem;
-use crate::TraceContext;
+use crate::{CallError, CallOptions, IdempotencyKey, JsonAnswer, TraceContext};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -131,11 +131,7 @@ impl Call {
                 && key.bytes().all(|byte| byte.is_ascii_graphic())
         });
         match (sane, values.next()) {
-            (Some(key), None) => Ok(Some(IdempotencyKey {
-                scope: self.scope(),
-                key: key.to_owned(),
-                fingerprint: fingerprint(&self.body),
-            })),
+            (Some(key), None) => Ok(Some(IdempotencyKey::new(self.scope(), key, &self.body))),
             _ => Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "idempotency-key-invalid",

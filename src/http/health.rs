@@ -16,20 +16,15 @@ pub fn health(host: impl Host) -> impl Filter<Extract = (impl Reply,), Error = R
     let live = warp::path!("livez")
         .and(method(Method::GET))
         .map(|| json(StatusCode::OK, &serde_json::json!({ "status": "ok" })));
-    let ready = warp::path!("readyz")
-        .and(method(Method::GET))
-        .then(move || {
-            let host = host.clone();
-            async move {
-                let health = host.health().await;
-                let status = if health.ready {
-                    StatusCode::OK
-                } else {
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
-                json(status, &health)
-            }
-        });
+    let ready = warp::path!("readyz").and(method(Method::GET)).map(move || {
+        let health = host.health();
+        let status = if health.ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        json(status, &health)
+    });
     live.or(ready).unify()
 }
 

@@ -5,9 +5,10 @@
 //! into routes; health and administration are routes of their own. A host mounts what it wants:
 //!
 //! ```
-//! # use redeliver::http::{self, Host, ServerConfig};
+//! # use redeliver::System;
+//! # use redeliver::http::{self, ServerConfig};
 //! # use warp::Filter;
-//! # async fn run(system: impl Host, stop: impl Future<Output = ()>) -> std::io::Result<()> {
+//! # async fn run(system: System, stop: impl Future<Output = ()>) -> std::io::Result<()> {
 //! let routes = http::facade(system.clone())
 //!     .or(http::health(system.clone()))
 //!     .or(http::admin(system));
@@ -47,9 +48,7 @@ pub use admin::admin;
 pub use extract::{Draining, RequestId, draining, method, peer, request_id};
 pub use facade::{Principal, facade, facade_for};
 pub use health::health;
-pub use host::{
-    CallError, CallOptions, Check, Health, Host, IdempotencyKey, JsonAnswer, fingerprint,
-};
+pub use host::Host;
 pub use problem::{PROBLEMS, Problem};
 pub use recover::recover;
 pub use server::{Served, ServerConfig, serve};

@@ -15,8 +15,7 @@ use warp::http::header::{
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::host::CallError;
-use crate::{Rejection, RejectionKind};
+use crate::{CallError, Rejection, RejectionKind};
 
 /// What the `type` of every problem of this library begins with.
 pub const PROBLEMS: &str = "https://redeliver.dev/problems/";

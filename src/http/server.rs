@@ -104,10 +104,11 @@ pub async fn serve<F>(
     shutdown: impl Future<Output = ()>,
 ) -> Served
 where
-    F: Filter<Error = Rejection> + Clone + Send + Sync + 'static,
+    F: Filter + Clone + Send + Sync + 'static,
     F::Extract: Reply,
+    F::Error: Into<Rejection>,
 {
-    let routes = warp::service(routes.recover(recover));
+    let routes = warp::service(routes.boxed().recover(recover));
     let shared = Arc::new(Shared {
         config,
         routes: Box::new(move |request| {

@@ -7,26 +7,26 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 
     /// The answer as a problem with this status and kind, whose request id is the header's.
-    pub fn problem(&self, status: u16, kind: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
@@ -42,23 +42,29 @@ impl Answer {
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Client {
         Client::on(TcpStream::connect(address).await.unwrap())
     }
 
-    pub fn on(stream: TcpStream) -> Client {
+    pub(crate) fn on(stream: TcpStream) -> Client {
         Client {
             stream,
             buffer: Vec::new(),
         }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// One request, one answer.
-    pub async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}");
         if !body.is_empty() {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
@@ -70,12 +76,12 @@ impl Client {
         self.answer().await
     }
 
-    pub async fn get(&mut self, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, "", "").await
     }
 
     /// The next answer with its body, whose length must be told.
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         let length: usize = answer
             .headers
@@ -120,7 +126,7 @@ impl Client {
     }
 
     /// Waits until the server closes, however it does it, and returns what it said before.
-    pub async fn closed(mut self) -> Vec<u8> {
+    pub(crate) async fn closed(mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
         // A reset is a close too.
         let _ = self.stream.read_to_end(&mut rest).await;

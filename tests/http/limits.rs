@@ -242,7 +242,10 @@ async fn http_2_with_prior_knowledge_is_spoken() {
             .unwrap();
         let answer = sender.send_request(request).await.unwrap();
         let status = answer.status().as_u16();
-        (status, answer.into_body().collect().await.unwrap().to_bytes())
+        (
+            status,
+            answer.into_body().collect().await.unwrap().to_bytes(),
+        )
     };
     assert_eq!(ask("/echo", "hello").await, (200, "hello".into()));
     assert_eq!(ask("/echo", "too long for it").await.0, 413);

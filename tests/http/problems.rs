@@ -35,10 +35,7 @@ fn routes() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
 
 async fn client() -> Client {
     let server = Server::start(routes(), ServerConfig::default()).await;
-    let client = Client::connect(server.address).await;
-    // Nobody stops this server; it ends with the test's runtime.
-    std::mem::forget(server);
-    client
+    Client::connect(server.address).await
 }
 
 #[tokio::test]
@@ -61,7 +58,13 @@ async fn every_refusal_is_a_problem() {
         let problem = answer.problem(status, kind);
         assert_ne!(problem["detail"], "", "{method} {path}");
     }
-    assert_eq!(client.ask("POST", "/orders", json, r#"{"page":1}"#).await.body, b"1");
+    assert_eq!(
+        client
+            .ask("POST", "/orders", json, r#"{"page":1}"#)
+            .await
+            .body,
+        b"1"
+    );
 }
 
 #[tokio::test]
@@ -93,14 +96,18 @@ async fn head_is_get_without_the_body() {
 async fn a_sane_request_id_is_echoed_and_any_other_replaced() {
     let mut client = client().await;
     for (path, status) in [("/id", 200), ("/nowhere", 404)] {
-        let answer = client.ask("GET", path, "X-Request-Id: abc-1.2_3\r\n", "").await;
+        let answer = client
+            .ask("GET", path, "X-Request-Id: abc-1.2_3\r\n", "")
+            .await;
         assert_eq!(answer.status, status);
         assert_eq!(answer.headers["x-request-id"], "abc-1.2_3");
     }
     let long = "x".repeat(129);
     let mut seen = Vec::new();
     for sent in ["", "a b", "<script>", "a\"b", long.as_str()] {
-        let answer = client.ask("GET", "/id", &format!("X-Request-Id: {sent}\r\n"), "").await;
+        let answer = client
+            .ask("GET", "/id", &format!("X-Request-Id: {sent}\r\n"), "")
+            .await;
         let id = answer.headers["x-request-id"].clone();
         assert_ne!(id, sent);
         assert_eq!(answer.body, id.as_bytes());

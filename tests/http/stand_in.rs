@@ -2,26 +2,27 @@
 
 use std::sync::{Arc, Mutex};
 
-use redeliver::http::{CallError, CallOptions, Check, Health, Host, JsonAnswer};
-use serde_json::{Value, json};
+use redeliver::http::Host;
+use redeliver::{CallError, CallOptions, Check, Health, JsonAnswer};
+use serde_json::json;
 
 #[derive(Debug, Clone)]
-pub struct Call {
-    pub service: String,
-    pub message: String,
-    pub json: String,
-    pub options: CallOptions,
+pub(crate) struct Call {
+    pub(crate) service: String,
+    pub(crate) message: String,
+    pub(crate) json: String,
+    pub(crate) options: CallOptions,
 }
 
 #[derive(Clone)]
-pub struct StandIn {
-    pub calls: Arc<Mutex<Vec<Call>>>,
-    pub ready: bool,
+pub(crate) struct StandIn {
+    pub(crate) calls: Arc<Mutex<Vec<Call>>>,
+    pub(crate) ready: bool,
     answer: fn(&Call) -> Result<JsonAnswer, CallError>,
 }
 
 impl StandIn {
-    pub fn new(answer: fn(&Call) -> Result<JsonAnswer, CallError>) -> StandIn {
+    pub(crate) fn new(answer: fn(&Call) -> Result<JsonAnswer, CallError>) -> StandIn {
         StandIn {
             calls: Arc::default(),
             ready: true,
@@ -29,7 +30,7 @@ impl StandIn {
         }
     }
 
-    pub fn last(&self) -> Call {
+    pub(crate) fn last(&self) -> Call {
         self.calls.lock().unwrap().last().unwrap().clone()
     }
 }
@@ -52,7 +53,7 @@ impl Host for StandIn {
         (self.answer)(&call)
     }
 
-    async fn health(&self) -> Health {
+    fn health(&self) -> Health {
         Health {
             ready: self.ready,
             checks: vec![Check {
@@ -63,11 +64,11 @@ impl Host for StandIn {
         }
     }
 
-    async fn report(&self) -> Value {
+    fn report(&self) -> impl serde::Serialize {
         json!({ "services": [{ "name": "counter", "state": "running" }] })
     }
 
-    async fn topology(&self) -> Value {
+    fn topology(&self) -> impl serde::Serialize {
         json!({ "services": ["counter"] })
     }
 }
