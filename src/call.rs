@@ -13,6 +13,9 @@ pub enum CallError {
     /// The service decided against it. A business answer, durable like any other.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The same, and it was decided when the request first came with its idempotency key.
+    #[error("{0}")]
+    RejectedBefore(Rejection),
     /// The request is not what the message's type says.
     #[error("malformed request: {0}")]
     Malformed(String),

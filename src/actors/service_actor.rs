@@ -417,7 +417,7 @@ impl ServiceState {
                                 reply,
                                 replayed: true,
                             })
-                            .map_err(CallError::Rejected)
+                            .map_err(CallError::RejectedBefore)
                     } else {
                         Err(CallError::KeyReused)
                     };

@@ -342,6 +342,8 @@ impl From<CallError> for Problem {
         };
         match error {
             CallError::Rejected(rejection) => rejection.into(),
+            CallError::RejectedBefore(rejection) => Problem::from(rejection)
+                .header(HeaderName::from_static("idempotency-replayed"), "true"),
             CallError::Malformed(_) => Problem::malformed(said),
             CallError::NoSuchMessage { .. } => {
                 Problem::new(StatusCode::NOT_FOUND, "no-such-message", "No such message")
