@@ -108,7 +108,7 @@ pub struct PaymentRefunded {
     pub refund_id: RefundId,
     /// How.
     pub kind: RefundKind,
-    /// How much was paid back; 0 if voided.
+    /// How much was paid back that no earlier message has said; 0 if voided.
     pub amount: Money,
     /// When.
     #[serde(with = "rfc3339")]
@@ -141,6 +141,14 @@ pub struct RefundPayment {
     pub amount: Money,
     /// Why.
     pub reason: String,
+}
+
+/// Takes the money of an order again after that had failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapturePayment {
+    /// Of which order.
+    pub order_id: OrderId,
 }
 
 /// What the provider tells us by itself.
@@ -269,6 +277,7 @@ event!(PaymentCaptureFailed, "payment-capture-failed", order_id);
 event!(PaymentRefunded, "payment-refunded", order_id);
 event!(PaymentRefundFailed, "payment-refund-failed", order_id);
 command!(RefundPayment, "refund-payment", payment_id, PaymentView);
+command!(CapturePayment, "capture-payment", order_id, PaymentView);
 command!(ProviderWebhook, "provider-webhook", id, WebhookOutcome);
 query!(PaymentById, "payment-by-id", PaymentView);
 query!(PaymentOfOrder, "payment-of-order", PaymentView);
