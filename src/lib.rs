@@ -50,12 +50,12 @@ pub use report::{
     Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
 };
 pub use saga::{
-    Answer, Asking, CancelAnswer, Failure, Resolve, ResolveAnswer, RetryAnswer, Saga, SagaNote,
-    SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
+    Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,
+    SagaNote, SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
 };
 pub use service::{
-    AfterDeadLetter, Command, Declaration, Event, HandledMessage, Handlers, Message, Published,
-    Query, Rejection, RejectionKind, Replied, Sent, Service,
+    AfterDeadLetter, Command, Declaration, DeclaredSaga, Event, HandledMessage, Handlers, Message,
+    Published, Query, Rejection, RejectionKind, Replied, Sent, Service,
 };
 pub use supervision::{Strategy, Supervision};
 pub use system::{CallOptions, JsonAnswer, ShutdownError, StartError, System, SystemBuilder};

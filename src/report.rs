@@ -47,6 +47,8 @@ pub struct ServiceReport {
     pub parked: u64,
     /// Timers set.
     pub timers: u64,
+    /// Activities planned whose end has not been handled yet.
+    pub activities: u64,
     /// Dead letters kept.
     pub dead_letters: u64,
 }
@@ -199,6 +201,7 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             messages_waiting,
             parked: status.parked.load(Ordering::Relaxed),
             timers: status.timers.load(Ordering::Relaxed),
+            activities: status.activities.load(Ordering::Relaxed),
             dead_letters: status.dead_letters.load(Ordering::Relaxed),
         }
     });

@@ -27,6 +27,8 @@
 //!                  └─ no answer ─▶ Review ── resolve ──▶ …
 //! ```
 
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +37,8 @@ use crate::clock::{Timestamp, days};
 use crate::codec::{Body, CodecError};
 use crate::context::{Context, View};
 use crate::sagas::drive;
-use crate::sagas::machine::{Failing, Input, Ruling};
-use crate::service::{Rejection, Service};
+use crate::sagas::state::{Failing, Input, Ruling};
+use crate::service::{Handlers, Rejection, Service};
 
 pub use crate::sagas::steps::{Step, Steps};
 
@@ -216,6 +218,35 @@ pub trait Saga: Sized + Send + Sync + 'static {
         view: &View<Self::Service>,
     ) -> Result<Option<SagaProgress<Self::Data>>, Rejection> {
         drive::progress::<Self>(&Steps::of_saga(), id, view)
+    }
+}
+
+/// A service that does nothing but lead one saga: for a saga that belongs to none of the services
+/// it leads. Its name is the saga's; its saga says `type Service = Orchestrator<Self>`, starts on
+/// events ([`Steps::starts_on`]) and declares what else it publishes
+/// ([`Steps::also_publishes`]).
+pub struct Orchestrator<G> {
+    saga: PhantomData<fn() -> G>,
+}
+
+impl<G> Orchestrator<G> {
+    /// The service.
+    pub const fn new() -> Orchestrator<G> {
+        Orchestrator { saga: PhantomData }
+    }
+}
+
+impl<G> Default for Orchestrator<G> {
+    fn default() -> Orchestrator<G> {
+        Orchestrator::new()
+    }
+}
+
+impl<G: Saga<Service = Orchestrator<G>>> Service for Orchestrator<G> {
+    const NAME: &'static str = G::NAME;
+
+    fn handlers(on: &mut Handlers<Self>) {
+        on.saga::<G>();
     }
 }
 

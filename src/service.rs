@@ -234,6 +234,15 @@ pub struct HandledMessage {
     pub after_dead_letter: AfterDeadLetter,
 }
 
+/// A saga that a service leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredSaga {
+    /// Its name; also that of its table and its timers.
+    pub name: &'static str,
+    /// Names of its steps, in order.
+    pub steps: Vec<&'static str>,
+}
+
 /// Everything a service declares, as data: the input of the topology check.
 #[derive(Debug, Clone)]
 pub struct Declaration {
@@ -253,6 +262,8 @@ pub struct Declaration {
     pub sends: Vec<Sent>,
     /// Activities with their destinations.
     pub activities: Vec<(&'static str, &'static str)>,
+    /// Sagas that it leads.
+    pub sagas: Vec<DeclaredSaga>,
     /// Wire names whose stored messages may be dropped as dead letters.
     pub retired: Vec<&'static str>,
     /// How its tree is supervised.
@@ -336,6 +347,7 @@ impl<S: Service> Handlers<S> {
                 publishes: Vec::new(),
                 sends: Vec::new(),
                 activities: Vec::new(),
+                sagas: Vec::new(),
                 retired: Vec::new(),
                 supervision: Supervision::default(),
             },
@@ -608,15 +620,20 @@ impl<S: Service> Handlers<S> {
     }
 
     /// Declares an event that a saga publishes; several sagas, and the service, may.
-    pub(crate) fn publishes_by_saga<E: Event>(&mut self) {
-        let declared = |published: &Published| published.message == E::NAME;
-        if !self.declaration.publishes.iter().any(declared) {
-            self.declaration.publishes.push(Published {
+    pub(crate) fn publishes_by_saga<E: Event>(&mut self, outside: bool) {
+        let publishes = &mut self.declaration.publishes;
+        match publishes.iter_mut().find(|known| known.message == E::NAME) {
+            Some(known) => known.outside |= outside,
+            None => publishes.push(Published {
                 message: E::NAME,
                 version: E::VERSION,
-                outside: false,
-            });
+                outside,
+            }),
         }
+    }
+
+    pub(crate) fn declare_saga(&mut self, saga: DeclaredSaga) {
+        self.declaration.sagas.push(saga);
     }
 
     /// Declares a command that a saga sends.
@@ -636,14 +653,7 @@ impl<S: Service> Handlers<S> {
             self.twice.push(format!("published event `{}`", E::NAME));
         }
         self.own_publishes.push(E::NAME);
-        self.declaration
-            .publishes
-            .retain(|published| published.message != E::NAME);
-        self.declaration.publishes.push(Published {
-            message: E::NAME,
-            version: E::VERSION,
-            outside,
-        });
+        self.publishes_by_saga::<E>(outside);
         self
     }
 

@@ -204,6 +204,8 @@ pub(crate) struct Concluded {
     pub(crate) timers_gone: Vec<TimerId>,
     /// To run once the commit is durable.
     pub(crate) activities: Vec<Envelope>,
+    /// Whether an activity's end was consumed.
+    pub(crate) activity_ended: bool,
     /// Watched keys to wake once the commit is durable.
     pub(crate) notices: Vec<Bytes>,
     /// For a command from outside: its answer, to give once the commit is durable.
@@ -241,6 +243,7 @@ impl Setting<'_> {
             timers_set: Vec::new(),
             timers_gone: Vec::new(),
             activities: Vec::new(),
+            activity_ended: false,
             notices: Vec::new(),
             answer: None,
             died: None,
@@ -499,6 +502,7 @@ fn consume(setting: &Setting<'_>, arrived: &Arrived, concluded: &mut Concluded, 
         }
         From::Activity { .. } => {
             let id = arrived.envelope.id.0;
+            concluded.activity_ended = true;
             concluded
                 .commit
                 .writes

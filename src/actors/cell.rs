@@ -116,6 +116,10 @@ pub(crate) struct Status {
     pub(crate) turn_began: AtomicI64,
     pub(crate) slow_reported: AtomicBool,
     pub(crate) parked: AtomicU64,
+    /// Whether any parked message will be tried again by itself.
+    pub(crate) unsettled: AtomicBool,
+    /// Activities on their way.
+    pub(crate) activities: AtomicU64,
     pub(crate) timers: AtomicU64,
     pub(crate) dead_letters: AtomicU64,
 }
@@ -133,6 +137,8 @@ impl Status {
             turn_began: AtomicI64::new(0),
             slow_reported: AtomicBool::new(false),
             parked: AtomicU64::new(0),
+            unsettled: AtomicBool::new(false),
+            activities: AtomicU64::new(0),
             timers: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
         }

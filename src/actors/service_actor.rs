@@ -141,6 +141,12 @@ impl ServiceState {
             timers.insert(TimerId::from_key(&key).ok_or("a timer has an unreadable key")?);
             Ok(())
         })?;
+        let mut planned = 0;
+        for_each_row(&cell, member.own.plans, |_, _| {
+            planned += 1;
+            Ok(())
+        })?;
+        member.status.activities.store(planned, Ordering::Relaxed);
         let incoming = cell.store.incoming(member.id());
         let marks = incoming
             .into_iter()
@@ -198,6 +204,10 @@ impl ServiceState {
             .status
             .parked
             .store(self.parked.len() as u64, Ordering::Relaxed);
+        self.member
+            .status
+            .unsettled
+            .store(self.parked.next_at().is_some(), Ordering::Relaxed);
         self.member
             .status
             .timers
@@ -763,12 +773,14 @@ impl ServiceState {
             timers_set,
             timers_gone,
             activities,
+            activity_ended,
             notices,
             died,
             applied,
             answer: _,
         } = concluded;
         let mut outputs: Vec<Output> = output.into_iter().collect();
+        let planned = activities.len() as u64;
         if !activities.is_empty() {
             let member = self.member.clone();
             outputs.push(Box::new(move |durable| {
@@ -807,6 +819,10 @@ impl ServiceState {
         }
         self.timers.extend(timers_set);
         let status = &self.member.status;
+        status.activities.fetch_add(planned, Ordering::Relaxed);
+        if activity_ended {
+            status.activities.fetch_sub(1, Ordering::Relaxed);
+        }
         status.turns.fetch_add(1, Ordering::Relaxed);
         if applied {
             status.in_a_row.store(0, Ordering::Relaxed);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{self, Action, Effect, Input, Said, Stage, Standing, Verdict};
+use super::machine;
 use super::row::SagaRow;
+use super::state::{Action, Effect, Input, Said, Stage, Standing, StepState, Verdict};
 use super::steps::Steps;
 use crate::TableKey;
 use crate::codec::{self, Subject};
@@ -235,7 +236,7 @@ pub(crate) fn progress<G: Saga>(
         return Ok(None);
     };
     let name = |step: usize| steps.steps[step].name;
-    let of = |(step, state): (usize, &machine::StepState)| StepProgress {
+    let of = |(step, state): (usize, &StepState)| StepProgress {
         name: name(step),
         attempt: state.attempt,
         effect: match state.effect {

@@ -23,8 +23,8 @@ use crate::codec::{self, CodecError, Subject};
 use crate::context::{Context, Facts, Plan, Shape, Span, TimerId, Turn, View};
 use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::service::{
-    Command, Event, Handled, Hosted, Message, Query, Registered, Rejection, Service, open_reply,
-    seal_message, seal_rejection,
+    Command, Declaration, Event, Handled, Hosted, Message, Query, Registered, Rejection, Service,
+    open_reply, seal_message, seal_rejection,
 };
 use crate::table::Table;
 
@@ -82,6 +82,11 @@ impl<S: Service> ServiceKit<S> {
     /// The service.
     pub fn service(&self) -> &S {
         &self.service
+    }
+
+    /// What the service declares.
+    pub fn declaration(&self) -> &Declaration {
+        self.hosted.declaration()
     }
 
     /// The kit's time.

@@ -63,8 +63,14 @@
 mod decided;
 mod kit;
 mod rows;
+mod system;
 #[cfg(test)]
 mod tests;
 
 pub use decided::Decided;
 pub use kit::ServiceKit;
+pub use system::{TEST_EPOCH, TestSystem};
+
+pub use crate::clock::VirtualClock;
+pub use crate::persistence::sim_disk::{Fault, SimDisk};
+pub use crate::persistence::sim_engine::{Corruption, SimEngine};

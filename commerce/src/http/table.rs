@@ -124,7 +124,7 @@ impl Entry {
         }
         let mut captured = Vec::new();
         for (wanted, asked) in self.segments.iter().zip(asked) {
-            if *wanted == "{}" {
+            if *wanted == "{}" && !asked.is_empty() {
                 // What is no text matches nothing we know, as any other unknown id.
                 captured.push(percent_decode_str(asked).decode_utf8_lossy().into_owned());
             } else if wanted != asked {
@@ -177,9 +177,7 @@ mod tests {
         assert_eq!(status(Method::GET, "/api/v1/things"), 200);
         assert_eq!(status(Method::PUT, "/api/v1/things"), 405);
         for path in ["/", "/things", "/api/v1/things/", "/api/v1/things/a/b"] {
-            let found = status(Method::GET, path);
-            let expected = if path == "/api/v1/things/" { 200 } else { 404 };
-            assert_eq!(found, expected, "{path}");
+            assert_eq!(status(Method::GET, path), 404, "{path}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod address;
 pub mod messages;
+pub mod requests;
+pub mod status;
 
 pub use address::Address;
 pub use messages::{
@@ -12,3 +14,8 @@ pub use messages::{
     OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered, OrderLine, OrderShipped,
     ProductAddedToCart, ProductPurchased,
 };
+pub use requests::{
+    CancelOrder, ListProduct, ListedProduct, OrderById, OrderItem, OrderView, OrdersList,
+    PlaceOrder, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
+};
+pub use status::OrderStatus;
