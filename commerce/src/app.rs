@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::http::receive_webhook;
 use crate::inventory::Inventory;
-use crate::order::Order;
+use crate::order::service::{Deadlines, Orders};
 use crate::payment::provider::{
     Answer, Order as ProviderOrder, PaymentProvider, ProviderError, ProviderFuture,
 };
@@ -25,7 +25,7 @@ use crate::payment::simulated::ledger::LedgerError;
 use crate::payment::simulated::{Pace, SignedWebhook, WebhookSink};
 use crate::payment::webhook::WebhookSecret;
 use crate::payment::{CardToken, Payment, SimulatedProvider};
-use crate::shipping::Shipping;
+use crate::shipping::{Shipping, SimulatedCarrier};
 
 /// Webhooks of the simulated provider that may be on their way; it waits with further ones.
 const WEBHOOKS_WAITING_MAX: usize = 1_024;
@@ -96,7 +96,7 @@ impl Shop {
     }
 
     /// The order service.
-    pub fn order(&self) -> ServiceHandle<Order> {
+    pub fn order(&self) -> ServiceHandle<Orders> {
         self.system.service()
     }
 
@@ -137,18 +137,19 @@ pub fn topology() -> Result<Topology, TopologyError> {
 pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBuilder {
     let seconds = Duration::from_secs;
     System::open(&config.data)
-        .service(Order::new(crate::order::Fulfilment {
-            reservation: seconds(config.order.reservation_s),
-            authorisation: seconds(config.order.authorisation_s),
-            compensation: seconds(config.order.compensation_s),
-            ..crate::order::Fulfilment::default()
-        }))
+        .service(Orders {
+            deadlines: Deadlines {
+                reservation: seconds(config.order.reservation_s),
+                authorisation: seconds(config.order.authorisation_s),
+                compensation: seconds(config.order.compensation_s),
+            },
+        })
         .service(Payment::new(provider))
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
             ..Inventory::default()
         })
-        .service(Shipping::default())
+        .service(Shipping::new(Arc::new(SimulatedCarrier)))
 }
 
 fn simulated(config: &Config, ledger: Ledger) -> Result<SimulatedProvider, LedgerError> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -192,7 +193,10 @@ fn on_runtime<T>(config: &Config, work: impl Future<Output = T>) -> Result<T, Fa
         .enable_all()
         .build()
         .map_err(|error| {
-            Failure::new(Exit::Failure, format!("the runtime could not start: {error}"))
+            Failure::new(
+                Exit::Failure,
+                format!("the runtime could not start: {error}"),
+            )
         })?;
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(THREADS_END);
@@ -277,8 +281,14 @@ fn topology(json: bool) -> Result<ExitCode, Failure> {
     } else {
         lines(&shown)
     };
-    println!("{text}");
-    Ok(ExitCode::SUCCESS)
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(failure(format!(
+            "standard output cannot be written: {error}"
+        ))),
+    }
 }
 
 /// The topology for people: a paragraph for each service.

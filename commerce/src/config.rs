@@ -256,7 +256,8 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         detail: detail.trim().replace('\n', " "),
     };
     let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    text.parse().map_err(|e: toml::de::Error| error(e.to_string()))
+    text.parse()
+        .map_err(|e: toml::de::Error| error(e.to_string()))
 }
 
 fn checked(table: Table, origin: &str) -> Result<Config, ConfigError> {
@@ -298,9 +299,7 @@ fn from_environment(
             detail: format!("it must be {wanted}"),
         };
         *value = match value {
-            Value::Integer(_) => {
-                Value::Integer(text.parse().map_err(|_| error("a whole number"))?)
-            }
+            Value::Integer(_) => Value::Integer(text.parse().map_err(|_| error("a whole number"))?),
             Value::Boolean(_) => Value::Boolean(match text.as_str() {
                 "1" | "true" | "yes" => true,
                 "0" | "false" | "no" | "" => false,
@@ -356,7 +355,10 @@ mod tests {
         }
         let wrong = |name: &str| (name == "COMMERCE_HTTP_DRAIN_S").then(|| "soon".to_owned());
         let error = Config::load(Table::new(), None, wrong).unwrap_err();
-        assert!(error.to_string().contains("COMMERCE_HTTP_DRAIN_S"), "{error}");
+        assert!(
+            error.to_string().contains("COMMERCE_HTTP_DRAIN_S"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -372,7 +374,10 @@ mod tests {
             assert!(address(listen).unwrap().ip().is_loopback());
         }
         for listen in ["0.0.0.0:8080", "[::]:1", "192.0.2.1:80"] {
-            assert!(matches!(address(listen), Err(ConfigError::NotLoopback { .. })));
+            assert!(matches!(
+                address(listen),
+                Err(ConfigError::NotLoopback { .. })
+            ));
         }
         assert!(matches!(address("8080"), Err(ConfigError::Listen { .. })));
     }

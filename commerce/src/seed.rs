@@ -69,7 +69,9 @@ pub fn product_id(place: usize) -> ProductId {
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// The marker could not be written or removed.
-    #[error("{path} cannot be written ({error}); give this user write access or choose another data directory")]
+    #[error(
+        "{path} cannot be written ({error}); give this user write access or choose another data directory"
+    )]
     Marker {
         /// Which file.
         path: PathBuf,

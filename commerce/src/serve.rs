@@ -107,7 +107,10 @@ async fn run(
         ),
         Err(error) => tracing::error!(%error, "http server ended badly"),
     }
-    match shop.shutdown(Duration::from_secs(config.http.drain_s)).await {
+    match shop
+        .shutdown(Duration::from_secs(config.http.drain_s))
+        .await
+    {
         Ok(()) => Ok(()),
         // They were told to come back; nothing they were promised is lost.
         Err(error @ ShutdownError::TimedOut { .. }) => {
@@ -152,7 +155,10 @@ impl Stop {
     fn listen() -> Result<Stop, Failure> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
-                Failure::new(Exit::Failure, format!("signals cannot be received: {error}"))
+                Failure::new(
+                    Exit::Failure,
+                    format!("signals cannot be received: {error}"),
+                )
             })
         };
         Ok(Stop {

@@ -3,8 +3,8 @@
 use redeliver::Answered;
 use redeliver::http::Problem;
 use serde::Serialize;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::http::StatusCode;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::Response;
 
 use super::table::Answer;

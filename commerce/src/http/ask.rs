@@ -126,7 +126,7 @@ impl Ask {
     /// Sends a command: once, if the caller gave a key.
     pub(super) async fn send<S: Service, C: Command>(
         &self,
-        to: &ServiceHandle<S>,
+        to: ServiceHandle<S>,
         command: C,
     ) -> Result<Answered<C::Reply>, Problem> {
         let key = self.idempotency_key()?;
@@ -137,7 +137,7 @@ impl Ask {
     /// Asks a query.
     pub(super) async fn query<S: Service, Q: Query>(
         &self,
-        of: &ServiceHandle<S>,
+        of: ServiceHandle<S>,
         query: Q,
     ) -> Result<Q::Answer, Problem> {
         Ok(of.query(query).await?)

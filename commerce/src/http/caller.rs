@@ -8,12 +8,14 @@ use redeliver::http::Problem;
 use uuid::Uuid;
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
+use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use crate::ids::CustomerId;
 
 /// The customer that `development` orders as.
-pub const DEVELOPMENT: CustomerId = CustomerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
+pub(super) const DEVELOPMENT: CustomerId =
+    CustomerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
 
 /// What a caller may do beyond ordering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +94,14 @@ impl Caller {
     }
 }
 
-/// Lets only operators pass.
+/// Lets only operators pass to what is below `/admin`.
 pub(super) fn operator() -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    warp::path("admin")
-        .and(warp::path::peek())
+    warp::path::full()
         .and(warp::header::headers_cloned())
-        .and_then(|_, headers: HeaderMap| async move {
+        .and_then(|path: FullPath, headers: HeaderMap| async move {
+            if !path.as_str().starts_with("/admin/") {
+                return Err(warp::reject::not_found());
+            }
             Caller::of(&headers)
                 .and_then(|caller| caller.must_have(Role::Operator))
                 .map_err(warp::reject::custom)

@@ -22,20 +22,20 @@ pub(super) fn routes(on: &mut Table) {
 async fn list(ask: Ask) -> Answer {
     ask.caller.must_have(Role::InventoryManager)?;
     let page = ask.page()?;
-    answer::ok(&ask.query(&ask.shop.inventory(), StockList { page }).await?)
+    answer::ok(&ask.query(ask.shop.inventory(), StockList { page }).await?)
 }
 
 async fn low(ask: Ask) -> Answer {
     ask.caller.must_have(Role::InventoryManager)?;
     let page = ask.page()?;
-    answer::ok(&ask.query(&ask.shop.inventory(), LowStock { page }).await?)
+    answer::ok(&ask.query(ask.shop.inventory(), LowStock { page }).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
     ask.caller.must_have(Role::InventoryManager)?;
     let product_id = ask.id()?;
     let query = StockOfProduct { product_id };
-    answer::ok(&ask.query(&ask.shop.inventory(), query).await?)
+    answer::ok(&ask.query(ask.shop.inventory(), query).await?)
 }
 
 async fn reservations(ask: Ask) -> Answer {
@@ -44,9 +44,10 @@ async fn reservations(ask: Ask) -> Answer {
     let page = ask.page()?;
     let inventory = ask.shop.inventory();
     // An empty list would say that there is such a product.
-    ask.query(&inventory, StockOfProduct { product_id }).await?;
+    ask.query(inventory.clone(), StockOfProduct { product_id })
+        .await?;
     let query = ReservationsOfProduct { product_id, page };
-    answer::ok(&ask.query(&inventory, query).await?)
+    answer::ok(&ask.query(inventory, query).await?)
 }
 
 #[derive(Deserialize)]
@@ -65,6 +66,6 @@ async fn adjust(ask: Ask) -> Answer {
         delta,
         reason,
     };
-    let answered = ask.send(&ask.shop.inventory(), command).await?;
+    let answered = ask.send(ask.shop.inventory(), command).await?;
     answer::answered(StatusCode::OK, &answered)
 }

@@ -92,7 +92,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                 }
             },
         );
-    server::health(system).or(services).or(administration)
+    server::health(system).or(administration).or(services)
 }
 
 fn table() -> Table {

@@ -7,7 +7,6 @@ use redeliver::{Answered, Resolve};
 use serde::Deserialize;
 use tokio::time::Instant;
 use warp::http::StatusCode;
-use warp::http::header::{HeaderValue, LOCATION};
 use warp::reply::Response;
 
 use super::ask::{Ask, MoneyAsked};
@@ -77,7 +76,7 @@ async fn place(ask: Ask) -> Answer {
         payment_method: new.payment_method,
         expected_total: new.expected_total.map(Into::into),
     };
-    let placed = ask.send(&ask.shop.order(), command).await?;
+    let placed = ask.send(ask.shop.order(), command).await?;
     outcome(&ask, placed, is_settled).await
 }
 
@@ -92,7 +91,7 @@ async fn list(ask: Ask) -> Answer {
         status,
         page,
     };
-    answer::ok(&ask.query(&ask.shop.order(), query).await?)
+    answer::ok(&ask.query(ask.shop.order(), query).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -106,7 +105,7 @@ async fn timeline(ask: Ask) -> Answer {
         order_id: ask.id()?,
         customer_id: whose(&ask),
     };
-    answer::ok(&ask.query(&ask.shop.order(), query).await?)
+    answer::ok(&ask.query(ask.shop.order(), query).await?)
 }
 
 #[derive(Deserialize)]
@@ -123,7 +122,7 @@ async fn cancel(ask: Ask) -> Answer {
         customer_id: whose(&ask),
         reason,
     };
-    let cancelling = ask.send(&ask.shop.order(), command).await?;
+    let cancelling = ask.send(ask.shop.order(), command).await?;
     outcome(&ask, cancelling, |status| status != OrderStatus::Cancelling).await
 }
 
@@ -143,7 +142,7 @@ async fn resolve(ask: Ask) -> Answer {
         action,
         reason,
     };
-    let resolved = ask.send(&ask.shop.order(), command).await?;
+    let resolved = ask.send(ask.shop.order(), command).await?;
     outcome(&ask, resolved, is_settled).await
 }
 
@@ -161,7 +160,7 @@ async fn retry_payment(ask: Ask) -> Answer {
         customer_id: whose(&ask),
         payment_method,
     };
-    let retried = ask.send(&ask.shop.order(), command).await?;
+    let retried = ask.send(ask.shop.order(), command).await?;
     outcome(&ask, retried, is_settled).await
 }
 
@@ -175,7 +174,7 @@ async fn show(ask: &Ask, order_id: OrderId) -> Result<OrderView, Problem> {
         order_id,
         customer_id: whose(ask),
     };
-    ask.query(&ask.shop.order(), query).await
+    ask.query(ask.shop.order(), query).await
 }
 
 fn status_of(text: &str) -> Result<OrderStatus, Problem> {
@@ -208,25 +207,31 @@ async fn outcome(
     accepted: Answered<OrderView>,
     there: fn(OrderStatus) -> bool,
 ) -> Answer {
-    let Answered { reply, replayed } = accepted;
-    let (order, status, waited) = match preference::wait(&ask.headers) {
-        None => (reply, StatusCode::ACCEPTED, None),
-        Some(wait) => {
-            let order = wait_until(ask, reply, there, wait).await;
-            let status = if there(order.status) {
-                StatusCode::OK
-            } else {
-                StatusCode::ACCEPTED
-            };
-            (order, status, Some(wait))
-        }
+    let (order, status) = settle(ask, accepted.reply, there).await;
+    show_order(ask, status, &order, accepted.replayed)
+}
+
+async fn settle(
+    ask: &Ask,
+    accepted: OrderView,
+    there: fn(OrderStatus) -> bool,
+) -> (OrderView, StatusCode) {
+    let Some(wait) = preference::wait(&ask.headers) else {
+        return (accepted, StatusCode::ACCEPTED);
     };
-    let mut response = tagged(answer::json(status, &order)?, &order);
-    let location = format!("{API}/orders/{}", order.id);
-    if let Ok(location) = HeaderValue::from_str(&location) {
-        response.headers_mut().insert(LOCATION, location);
+    let order = wait_until(ask, accepted, there, wait).await;
+    if there(order.status) {
+        (order, StatusCode::OK)
+    } else {
+        (order, StatusCode::ACCEPTED)
     }
-    if let Some(wait) = waited {
+}
+
+fn show_order(ask: &Ask, status: StatusCode, order: &OrderView, replayed: bool) -> Answer {
+    let mut response = tagged(answer::json(status, order)?, order);
+    let location = format!("{API}/orders/{}", order.id);
+    response = answer::with(response, "location", &location);
+    if let Some(wait) = preference::wait(&ask.headers) {
         let applied = format!("wait={}", wait.as_secs());
         response = answer::with(response, "preference-applied", &applied);
     }

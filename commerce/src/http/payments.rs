@@ -18,13 +18,13 @@ pub(super) fn routes(on: &mut Table) {
 
 async fn one(ask: Ask) -> Answer {
     let payment_id = ask.id()?;
-    let payment = ask.query(&ask.shop.payment(), PaymentById { payment_id });
+    let payment = ask.query(ask.shop.payment(), PaymentById { payment_id });
     show(&ask, &payment.await?)
 }
 
 async fn of_order(ask: Ask) -> Answer {
     let order_id = ask.id()?;
-    let payment = ask.query(&ask.shop.payment(), PaymentOfOrder { order_id });
+    let payment = ask.query(ask.shop.payment(), PaymentOfOrder { order_id });
     show(&ask, &payment.await?)
 }
 
@@ -51,7 +51,7 @@ async fn refund(ask: Ask) -> Answer {
         amount: amount.into(),
         reason,
     };
-    let answered = ask.send(&ask.shop.payment(), command).await?;
+    let answered = ask.send(ask.shop.payment(), command).await?;
     // The provider is asked after this answer; the payment shows what it said.
     answer::answered(StatusCode::ACCEPTED, &answered)
 }

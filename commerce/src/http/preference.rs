@@ -45,7 +45,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_no_preference() {
-        for values in [&["wait"][..], &["wait=-1"], &["wait=soon"], &["waiting=1"], &[]] {
+        for values in [
+            &["wait"][..],
+            &["wait=-1"],
+            &["wait=soon"],
+            &["waiting=1"],
+            &[],
+        ] {
             assert_eq!(seconds(values), None, "{values:?}");
         }
     }

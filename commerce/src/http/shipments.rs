@@ -31,32 +31,32 @@ async fn pending(ask: Ask) -> Answer {
     ask.caller.must_have(Role::Warehouse)?;
     let page = ask.page()?;
     let query = PendingShipments { page };
-    answer::ok(&ask.query(&ask.shop.shipping(), query).await?)
+    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
 }
 
 async fn delayed(ask: Ask) -> Answer {
     ask.caller.must_have(Role::Warehouse)?;
     let page = ask.page()?;
     let query = DelayedShipments { page };
-    answer::ok(&ask.query(&ask.shop.shipping(), query).await?)
+    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
-    let shipment = ask.query(&ask.shop.shipping(), ShipmentById { shipment_id });
+    let shipment = ask.query(ask.shop.shipping(), ShipmentById { shipment_id });
     show(&ask, &shipment.await?)
 }
 
 async fn of_order(ask: Ask) -> Answer {
     let order_id = ask.id()?;
-    let shipment = ask.query(&ask.shop.shipping(), ShipmentOfOrder { order_id });
+    let shipment = ask.query(ask.shop.shipping(), ShipmentOfOrder { order_id });
     show(&ask, &shipment.await?)
 }
 
 async fn by_tracking(ask: Ask) -> Answer {
     let tracking_number = ask.captured().to_owned();
     let query = ShipmentByTracking { tracking_number };
-    let shipment = ask.query(&ask.shop.shipping(), query);
+    let shipment = ask.query(ask.shop.shipping(), query);
     show(&ask, &shipment.await?)
 }
 
@@ -86,7 +86,7 @@ async fn dispatch(ask: Ask) -> Answer {
         carrier,
         tracking_number,
     };
-    let answered = ask.send(&ask.shop.shipping(), command).await?;
+    let answered = ask.send(ask.shop.shipping(), command).await?;
     answer::answered(StatusCode::OK, &answered)
 }
 
@@ -112,7 +112,7 @@ async fn track(ask: Ask) -> Answer {
         location,
         description,
     };
-    let answered = ask.send(&ask.shop.shipping(), command).await?;
+    let answered = ask.send(ask.shop.shipping(), command).await?;
     answer::answered(StatusCode::OK, &answered)
 }
 
@@ -130,7 +130,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
         shipment_id,
         reason,
     };
-    let answered = ask.send(&ask.shop.shipping(), command).await?;
+    let answered = ask.send(ask.shop.shipping(), command).await?;
     answer::answered(StatusCode::OK, &answered)
 }
 
@@ -142,7 +142,7 @@ async fn delivered(ask: Ask) -> Answer {
     ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Nothing {} = ask.json_or_nothing()?;
-    let answered = ask.send(&ask.shop.shipping(), Deliver { shipment_id });
+    let answered = ask.send(ask.shop.shipping(), Deliver { shipment_id });
     answer::answered(StatusCode::OK, &answered.await?)
 }
 
@@ -157,6 +157,6 @@ async fn returned(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
     let Return { items } = ask.json()?;
     let command = ReturnShipment { shipment_id, items };
-    let answered = ask.send(&ask.shop.shipping(), command).await?;
+    let answered = ask.send(ask.shop.shipping(), command).await?;
     answer::answered(StatusCode::OK, &answered)
 }

@@ -136,7 +136,9 @@ impl Entry {
 }
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.strip_prefix('/').into_iter().flat_map(|path| path.split('/'))
+    path.strip_prefix('/')
+        .into_iter()
+        .flat_map(|path| path.split('/'))
 }
 
 #[cfg(test)]
