@@ -14,6 +14,8 @@ use redeliver::http::ServerConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::money::Currency;
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,8 @@ pub struct Config {
     pub listen: String,
     /// Leave an empty data directory without products.
     pub no_seed: bool,
+    /// The one currency of the shop, as in ISO 4217.
+    pub currency: Currency,
     /// What to log: a level, or directives such as `info,redeliver=debug`.
     pub log: String,
     /// What the payment provider signs its webhooks with. Empty: a random one for this run, which
@@ -133,6 +137,7 @@ impl Default for Config {
             data: PathBuf::from("./data"),
             listen: "127.0.0.1:8080".to_owned(),
             no_seed: false,
+            currency: Currency::EUR,
             log: "info".to_owned(),
             webhook_secret: Secret::default(),
             http: HttpConfig::default(),

@@ -122,17 +122,17 @@ impl Seeding {
     }
 
     /// Puts every product there, if that is to be done.
-    pub async fn complete(self, shop: &Shop) -> Result<(), SeedError> {
+    pub async fn complete(self, shop: &Shop, currency: Currency) -> Result<(), SeedError> {
         let Some(path) = self.marker else {
             return Ok(());
         };
-        sow(shop).await?;
+        sow(shop, currency).await?;
         fs::remove_file(&path).map_err(|error| SeedError::Marker { path, error })
     }
 }
 
 /// Puts every product of the seed there. What is there already stays as it is.
-pub async fn sow(shop: &Shop) -> Result<(), SeedError> {
+pub async fn sow(shop: &Shop, currency: Currency) -> Result<(), SeedError> {
     for (place, entry) in PRODUCTS.iter().enumerate() {
         let refused = |error| SeedError::Refused {
             sku: entry.sku,
@@ -150,7 +150,7 @@ pub async fn sow(shop: &Shop) -> Result<(), SeedError> {
             product_id,
             sku: entry.sku.to_owned(),
             name: entry.name.to_owned(),
-            price: Money::new(entry.price, Currency::EUR),
+            price: Money::new(entry.price, currency),
             published: true,
         };
         // Stock first: what can be ordered can be delivered.

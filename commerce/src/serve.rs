@@ -66,7 +66,7 @@ async fn open(config: &Config) -> Result<Shop, Failure> {
     if let Some(reason) = recovered.rebuilt {
         eprintln!("the materialised state was rebuilt: {reason}");
     }
-    seeding.complete(&shop).await?;
+    seeding.complete(&shop, config.currency).await?;
     Ok(shop)
 }
 

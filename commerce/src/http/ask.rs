@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redeliver::http::{Draining, Problem};
 use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, Method, StatusCode};
@@ -182,16 +182,22 @@ impl Ask {
 
 /// Reads JSON: what is none is 400, what is not what was asked for is 422.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => {
-            Problem::malformed(format!("the body is not JSON: {error}"))
+    serde_json::from_slice(body).map_err(|error| {
+        // The first thing that is wrong may stand before the end of the JSON.
+        let no_json = serde_json::from_slice::<IgnoredAny>(body).err();
+        match (no_json, error.classify()) {
+            (Some(error), _) => Problem::malformed(format!("the body is not JSON: {error}")),
+            // JSON that is nested too deeply is none that we read.
+            (None, Category::Syntax | Category::Eof | Category::Io) => {
+                Problem::malformed(format!("the body cannot be read: {error}"))
+            }
+            (None, Category::Data) => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-body",
+                "The body is not what this route takes",
+            )
+            .detail(format!("{error}; correct it and send it again")),
         }
-        Category::Data => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-body",
-            "The body is not what this route takes",
-        )
-        .detail(format!("{error}; correct it and send it again")),
     })
 }
 

@@ -52,7 +52,14 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
         .and(warp::method())
         .and_then(move |path: FullPath, method: Method| {
             let found = table.find(&method, path.as_str());
-            async move { found.map_err(warp::reject::custom) }
+            async move {
+                match found {
+                    Ok(Some(found)) => Ok(found),
+                    // Another route may know the path.
+                    Ok(None) => Err(warp::reject::not_found()),
+                    Err(problem) => Err(warp::reject::custom(problem)),
+                }
+            }
         })
         .and(warp::path::full())
         .and(warp::method())
