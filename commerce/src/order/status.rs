@@ -93,6 +93,11 @@ impl OrderStatus {
         }
     }
 
+    /// Whether all that was done for the order is undone.
+    pub const fn is_undone(self) -> bool {
+        matches!(self, OrderStatus::Cancelled | OrderStatus::Returned)
+    }
+
     /// Whether nothing more happens to the order by itself.
     pub const fn is_over(self) -> bool {
         matches!(
