@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::http::receive_webhook;
 use crate::inventory::Inventory;
-use crate::order::service::{Deadlines, Orders};
+use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
     Answer, Order as ProviderOrder, PaymentProvider, ProviderError, ProviderFuture,
 };
@@ -138,6 +138,7 @@ pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBui
     let seconds = Duration::from_secs;
     System::open(&config.data)
         .service(Orders {
+            currency: config.currency,
             deadlines: Deadlines {
                 reservation: seconds(config.order.reservation_s),
                 authorisation: seconds(config.order.authorisation_s),

@@ -314,3 +314,6 @@ fn too_many() -> Rejection {
         format!("more than {UNITS_MAX} units cannot be counted; use a smaller number"),
     )
 }
+
+#[cfg(test)]
+mod tests;

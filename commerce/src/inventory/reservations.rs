@@ -50,7 +50,13 @@ impl Inventory {
                 return Ok(());
             }
             // An expired reservation is over; asking again starts another.
-            Some(_) | None => {}
+            Some(over) => {
+                for line in &over.lines {
+                    cx.remove(RESERVED_OF_PRODUCT, &(line.product_id, order_id))?;
+                }
+                cx.remove(RESERVATIONS, &order_id)?;
+            }
+            None => {}
         }
         let Some(lines) = merged(&asked.lines) else {
             fail(order_id, ReservationFailure::Invalid, Vec::new(), cx);

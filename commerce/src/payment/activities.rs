@@ -52,6 +52,10 @@ impl Activity<Payment> for Authorise {
     ) -> Result<Reconciled<Answer>, ActivityError> {
         reconcile(&service, self.key).await
     }
+
+    fn policy() -> ActivityPolicy {
+        policy()
+    }
 }
 
 macro_rules! on_authorisation {
@@ -91,6 +95,10 @@ macro_rules! on_authorisation {
                 _cx: ActivityContext,
             ) -> Result<Reconciled<Answer>, ActivityError> {
                 reconcile(&service, self.key).await
+            }
+
+            fn policy() -> ActivityPolicy {
+                policy()
             }
         }
     };
@@ -132,6 +140,22 @@ impl Activity<Payment> for LookUp {
     ) -> Result<Option<Answer>, ActivityError> {
         let answer = service.provider().look_up(self.key.to_string()).await;
         answer.map_err(|error| ActivityError::Transient(error.to_string()))
+    }
+
+    fn policy() -> ActivityPolicy {
+        policy()
+    }
+}
+
+/// One provider serves all orders: its circuit breaker must not open because a few customers in
+/// a row have cards that time out.
+fn policy() -> ActivityPolicy {
+    ActivityPolicy {
+        timeout: seconds(10),
+        concurrency: 256,
+        breaker_failures: 50,
+        breaker_open_for: seconds(2),
+        ..ActivityPolicy::default()
     }
 }
 

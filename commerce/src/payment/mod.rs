@@ -7,7 +7,9 @@
 
 pub mod activities;
 pub mod decisions;
+mod effects;
 pub mod key;
+pub mod learning;
 pub mod messages;
 pub mod method;
 pub mod provider;
@@ -27,3 +29,8 @@ pub use method::{CardToken, MethodKind, PaymentMethod};
 pub use provider::PaymentProvider;
 pub use service::Payment;
 pub use simulated::SimulatedProvider;
+
+#[cfg(test)]
+mod conservation;
+#[cfg(test)]
+mod tests;

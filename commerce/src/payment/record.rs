@@ -200,7 +200,9 @@ impl PaymentRecord {
 
     /// How much of what is taken is neither paid back nor on its way back.
     pub fn refundable(&self) -> i64 {
-        self.captured() - self.refunds_in(|state| state != RefundState::Refused)
+        // A refusal that turns out to have been paid can leave more on its way than is left.
+        let back = self.refunds_in(|state| state != RefundState::Refused);
+        (self.captured() - back).max(0)
     }
 
     fn refunds_in(&self, states: impl Fn(RefundState) -> bool) -> i64 {

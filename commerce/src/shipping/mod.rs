@@ -5,6 +5,7 @@
 
 pub mod carrier;
 pub mod messages;
+pub mod orders;
 pub mod queries;
 pub mod service;
 pub mod status;
@@ -21,3 +22,6 @@ pub use messages::{
 pub use service::Shipping;
 
 use crate::inventory::Units;
+
+#[cfg(test)]
+mod tests;

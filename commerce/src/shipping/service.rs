@@ -15,11 +15,10 @@ use super::messages::{
 use super::queries::show;
 use super::status::{Act, Impossible, RETURN_WITHIN, next};
 use super::tables::{
-    ParcelOfOrder, SHIPMENT_HISTORY, SHIPMENTS, SHIPMENTS_BY_ARRIVAL, SHIPMENTS_BY_ORDER,
-    SHIPMENTS_BY_STATUS, SHIPMENTS_BY_TRACKING, Shipment,
+    SHIPMENT_HISTORY, SHIPMENTS, SHIPMENTS_BY_ARRIVAL, SHIPMENTS_BY_ORDER, SHIPMENTS_BY_STATUS,
+    SHIPMENTS_BY_TRACKING, Shipment,
 };
-use crate::ids::{OrderId, ShipmentId};
-use crate::order::{OrderCancelled, OrderConfirmed, ShipmentCancellationRequested};
+use crate::ids::ShipmentId;
 
 /// Entries of a parcel's history; further sightings are refused.
 const HISTORY_MAX: u32 = 200;
@@ -35,19 +34,6 @@ pub struct Shipping {
     /// How long orders that will have no parcel are remembered.
     pub remember: Duration,
 }
-
-/// An order without a parcel has been remembered long enough.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParcelOfOrderForgotten {
-    /// Which order.
-    pub order_id: OrderId,
-}
-
-timer!(
-    ParcelOfOrderForgotten,
-    "parcel-of-order-forgotten",
-    order_id
-);
 
 impl Service for Shipping {
     const NAME: &'static str = "shipping";
@@ -97,146 +83,6 @@ impl Shipping {
     /// The carrier.
     pub fn carrier(&self) -> &dyn Carrier {
         &*self.carrier
-    }
-
-    fn order_confirmed(
-        &self,
-        order: OrderConfirmed,
-        cx: &mut Context<Self>,
-    ) -> Result<(), Rejection> {
-        let order_id = order.order_id;
-        // It has its parcel already, or was cancelled before this came.
-        if cx.get(SHIPMENTS_BY_ORDER, &order_id)?.is_some() {
-            return Ok(());
-        }
-        let (id, at) = (ShipmentId(cx.new_id()), cx.now());
-        cx.put(SHIPMENTS_BY_ORDER, &order_id, &ParcelOfOrder::Parcel(id))?;
-        let mut shipment = Shipment {
-            order_id,
-            customer_id: order.customer_id,
-            lines: order.lines,
-            ship_to: order.ship_to,
-            status: ShipmentStatus::Pending,
-            carrier: None,
-            tracking_number: None,
-            estimated_delivery: None,
-            delivery_failures: 0,
-            delivered_at: None,
-            history: 0,
-            created_at: at,
-            updated_at: at,
-        };
-        self.save(id, &mut shipment, Note::default(), cx)?;
-        cx.publish(ShipmentCreated {
-            order_id,
-            shipment_id: id,
-            customer_id: order.customer_id,
-            at,
-        });
-        Ok(())
-    }
-
-    fn order_cancelled(
-        &self,
-        order: OrderCancelled,
-        cx: &mut Context<Self>,
-    ) -> Result<(), Rejection> {
-        match self.cancel(order.order_id, &order.reason, cx)? {
-            Cancelled::Now(shipment_id) => {
-                self.say_cancelled(order.order_id, Some(shipment_id), order.reason, cx)
-            }
-            Cancelled::Before(_) => {}
-            Cancelled::TooLate(shipment_id, status) => {
-                tracing::warn!(order = %order.order_id, shipment = %shipment_id, ?status, "cancelled order has left; its parcel goes on");
-            }
-        }
-        Ok(())
-    }
-
-    fn cancellation_requested(
-        &self,
-        asked: ShipmentCancellationRequested,
-        cx: &mut Context<Self>,
-    ) -> Result<(), Rejection> {
-        let order_id = asked.order_id;
-        match self.cancel(order_id, &asked.reason, cx)? {
-            Cancelled::Now(shipment_id) => {
-                self.say_cancelled(order_id, Some(shipment_id), asked.reason, cx);
-            }
-            Cancelled::Before(shipment_id) => {
-                self.say_cancelled(order_id, shipment_id, asked.reason, cx);
-            }
-            Cancelled::TooLate(shipment_id, status) => {
-                cx.publish(ShipmentCancellationRefused {
-                    order_id,
-                    shipment_id,
-                    status,
-                    at: cx.now(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn say_cancelled(
-        &self,
-        order_id: OrderId,
-        shipment_id: Option<ShipmentId>,
-        reason: String,
-        cx: &mut Context<Self>,
-    ) {
-        cx.publish(ShipmentCancelled {
-            order_id,
-            shipment_id,
-            reason,
-            at: cx.now(),
-        });
-    }
-
-    /// Sees to it that an order's parcel does not leave, if it has not.
-    fn cancel(
-        &self,
-        order_id: OrderId,
-        reason: &str,
-        cx: &mut Context<Self>,
-    ) -> Result<Cancelled, Rejection> {
-        let id = match cx.get(SHIPMENTS_BY_ORDER, &order_id)? {
-            Some(ParcelOfOrder::Parcel(id)) => id,
-            Some(ParcelOfOrder::None { .. }) => return Ok(Cancelled::Before(None)),
-            None => {
-                // A confirmation that comes after this must not make a parcel.
-                let none = ParcelOfOrder::None {
-                    at: cx.now(),
-                    reason: reason.to_owned(),
-                };
-                cx.put(SHIPMENTS_BY_ORDER, &order_id, &none)?;
-                cx.after(self.remember, ParcelOfOrderForgotten { order_id });
-                return Ok(Cancelled::Before(None));
-            }
-        };
-        let mut shipment = self.load(id, cx)?;
-        match next(shipment.status, Act::Cancel) {
-            Ok(status) => {
-                shipment.status = status;
-                let note = Note::described(reason);
-                self.save(id, &mut shipment, note, cx)?;
-                Ok(Cancelled::Now(id))
-            }
-            Err(_) if shipment.status == ShipmentStatus::Cancelled => {
-                Ok(Cancelled::Before(Some(id)))
-            }
-            Err(_) => Ok(Cancelled::TooLate(id, shipment.status)),
-        }
-    }
-
-    fn forget(&self, due: ParcelOfOrderForgotten, cx: &mut Context<Self>) -> Result<(), Rejection> {
-        match cx.get(SHIPMENTS_BY_ORDER, &due.order_id)? {
-            Some(ParcelOfOrder::None { .. }) => {
-                cx.remove(SHIPMENTS_BY_ORDER, &due.order_id)?;
-            }
-            Some(ParcelOfOrder::Parcel(_)) | None => {}
-        }
-        Ok(())
     }
 
     fn dispatch(&self, asked: Dispatch, cx: &mut Context<Self>) -> Result<ShipmentView, Rejection> {
@@ -417,7 +263,7 @@ impl Shipping {
         });
     }
 
-    fn load(&self, id: ShipmentId, cx: &Context<Self>) -> Result<Shipment, Rejection> {
+    pub(super) fn load(&self, id: ShipmentId, cx: &Context<Self>) -> Result<Shipment, Rejection> {
         cx.get(SHIPMENTS, &id)?.ok_or_else(no_such_shipment)
     }
 
@@ -446,7 +292,7 @@ impl Shipping {
     }
 
     /// Puts a parcel with one more entry of history.
-    fn save(
+    pub(super) fn save(
         &self,
         id: ShipmentId,
         shipment: &mut Shipment,
@@ -469,25 +315,15 @@ impl Shipping {
     }
 }
 
-/// What became of a wish to cancel.
-enum Cancelled {
-    /// It is cancelled by this.
-    Now(ShipmentId),
-    /// It was before, or there never will be a parcel.
-    Before(Option<ShipmentId>),
-    /// It has left.
-    TooLate(ShipmentId, ShipmentStatus),
-}
-
 /// What is noted in a parcel's history.
 #[derive(Debug, Clone, Default)]
-struct Note {
+pub(super) struct Note {
     location: Option<String>,
     description: Option<String>,
 }
 
 impl Note {
-    fn described(description: &str) -> Note {
+    pub(super) fn described(description: &str) -> Note {
         Note {
             location: None,
             description: Some(description.to_owned()),

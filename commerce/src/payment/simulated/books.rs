@@ -99,14 +99,10 @@ impl Books {
         self.lines.get(key)
     }
 
-    /// How many operations there were.
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether there was none.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+    /// How much is held, was taken, and was paid back for an order.
+    pub fn sums(&self, order: OrderId) -> (i64, i64, i64) {
+        let sums = self.orders.get(&order).copied().unwrap_or_default();
+        (sums.held, sums.captured, sums.refunded)
     }
 
     /// The line that an operation becomes.

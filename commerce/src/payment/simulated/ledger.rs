@@ -84,6 +84,15 @@ impl Ledger {
         }
     }
 
+    /// What the books of a ledger in memory say.
+    #[cfg(test)]
+    pub(super) fn books<T>(&self, ask: impl FnOnce(&Books) -> T) -> T {
+        match &self.keeper {
+            Keeper::Memory(books) => ask(&books.lock().unwrap_or_else(PoisonError::into_inner)),
+            Keeper::File(_) => ask(&Books::default()),
+        }
+    }
+
     /// Opens the ledger of this file, or begins one.
     pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
         let (file, books) = open(path)?;

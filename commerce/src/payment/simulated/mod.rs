@@ -26,6 +26,9 @@ use super::webhook::WebhookSecret;
 use books::{INSUFFICIENT_FUNDS, LedgerOperation, Wish};
 use ledger::{Ledger, LedgerError};
 
+/// The ledger's place under the shop's data directory.
+pub const LEDGER_FILE: &str = "provider/ledger.jsonl";
+
 /// How long the provider takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -109,6 +112,13 @@ impl SimulatedProvider {
     ) -> SimulatedProvider {
         self.webhooks = Some((to, secret));
         self
+    }
+
+    /// How much is held, was taken, and was paid back for an order, by the books of a provider
+    /// in memory.
+    #[cfg(test)]
+    pub(super) fn sums(&self, order: crate::ids::OrderId) -> (i64, i64, i64) {
+        self.ledger.books(|books| books.sums(order))
     }
 
     async fn answer(
@@ -269,3 +279,6 @@ fn authorised(
         body,
     })
 }
+
+#[cfg(test)]
+mod tests;
