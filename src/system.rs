@@ -113,8 +113,11 @@ pub struct SystemBuilder {
     clock: Arc<dyn Clock>,
     stage: Stage,
     faults: Arc<dyn Faults>,
-    transport: Option<Box<dyn FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send>>,
+    transport: Option<WrapTransport>,
 }
+
+/// Puts another transport in front of the local one.
+type WrapTransport = Box<dyn FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send>;
 
 /// Where a system runs.
 pub(crate) enum Stage {
@@ -167,6 +170,15 @@ impl SystemBuilder {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn faults(mut self, faults: Arc<dyn Faults>) -> Self {
         self.faults = faults;
+        self
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn transport(
+        mut self,
+        wrap: impl FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send + 'static,
+    ) -> Self {
+        self.transport = Some(Box::new(wrap));
         self
     }
 
@@ -610,6 +622,16 @@ impl System {
             .drivers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn break_child(&self, service: &str, child: usize) -> bool {
+        let members = &self.inner.cell.members;
+        let place = members.iter().position(|member| member.name() == service);
+        if let Some(place) = place {
+            self.inner.root.break_child(place, child);
+        }
+        place.is_some()
     }
 
     #[cfg(any(test, feature = "testing"))]

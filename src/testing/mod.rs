@@ -64,12 +64,14 @@ mod decided;
 mod kit;
 mod rows;
 mod system;
+mod transport;
 #[cfg(test)]
 mod tests;
 
 pub use decided::Decided;
 pub use kit::ServiceKit;
-pub use system::{TEST_EPOCH, TestSystem};
+pub use system::{Child, TEST_EPOCH, TestSystem};
+pub use transport::TransportFaults;
 
 pub use crate::clock::VirtualClock;
 pub use crate::persistence::sim_disk::{Fault, SimDisk};
