@@ -64,9 +64,9 @@ mod decided;
 mod kit;
 mod rows;
 mod system;
-mod transport;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use decided::Decided;
 pub use kit::ServiceKit;

@@ -248,8 +248,7 @@ impl TestSystem {
             )
             .faults(self.faults.clone());
         let faults = self.transport.clone();
-        let builder =
-            builder.transport(move |local| Arc::new(FaultyTransport::new(local, faults)));
+        let builder = builder.transport(move |local| Arc::new(FaultyTransport::new(local, faults)));
         self.system = Some(builder.start().await?);
         Ok(())
     }
@@ -288,8 +287,10 @@ fn is_quiet(cell: &Cell) -> bool {
     // A failed service waits for its revival, and so does everything for it.
     let failed = |member: &Member| member.status.life().0 == Life::Failed;
     let at_rest = cell.members.iter().all(|member| {
+        // One that starts has not looked yet whether there is anything to do.
         failed(member)
-            || member.port.is_idle()
+            || member.status.life().0 == Life::Running
+                && member.port.is_idle()
                 && !member.status.unsettled.load(Ordering::Relaxed)
                 && member.status.activities.load(Ordering::Relaxed) == 0
     });
