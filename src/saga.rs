@@ -36,9 +36,11 @@ use crate::TableKey;
 use crate::clock::{Timestamp, days};
 use crate::codec::{Body, CodecError};
 use crate::context::{Context, View};
+use crate::handlers::Handlers;
+use crate::rejection::Rejection;
 use crate::sagas::drive;
 use crate::sagas::state::{Failing, Input, Ruling};
-use crate::service::{Handlers, Rejection, Service};
+use crate::service::Service;
 
 pub use crate::sagas::steps::{Step, Steps};
 

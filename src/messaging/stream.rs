@@ -136,11 +136,6 @@ impl Incoming {
         self.ready.pop_front()
     }
 
-    /// Gives back a message that could not be handled yet.
-    pub(crate) fn put_back(&mut self, sequence: Sequence, entry: Bytes) {
-        self.ready.push_front((sequence, entry));
-    }
-
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -193,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             incoming.accept(Sequence(4), [entry(4), entry(5)]),
-            Accepted::Gap { after: Sequence(5) }
+            Accepted::Known
         );
         assert_eq!(
             incoming.accept(Sequence(6), [entry(6), entry(7)]),

@@ -14,11 +14,13 @@ use crate::TableKey;
 use crate::codec::{self, Subject};
 use crate::context::{Context, View};
 use crate::envelope::Key;
+use crate::handlers::Handlers;
+use crate::rejection::Rejection;
 use crate::saga::{
     Asking, CancelAnswer, ResolveAnswer, RetryAnswer, Saga, SagaOutcome, SagaProgress, SagaState,
     StepEffect, StepProgress,
 };
-use crate::service::{Event, Handlers, Message, Rejection};
+use crate::service::{Event, Message};
 use crate::table::Table;
 
 type Cx<G> = Context<<G as Saga>::Service>;

@@ -8,8 +8,10 @@ use super::drive;
 use super::state::{Failing, Said, StepShape, Undo};
 use crate::clock::{hours, seconds};
 use crate::context::Context;
+use crate::declaration::DeclaredSaga;
+use crate::handlers::Handlers;
 use crate::saga::{Answer, Asking, Failure, Saga};
-use crate::service::{Command, DeclaredSaga, Event, Handlers, Service};
+use crate::service::{Command, Event, Service};
 
 /// Tries of a step unless it says otherwise.
 const ATTEMPTS_MAX_DEFAULT: u32 = 3;
