@@ -73,6 +73,9 @@ pub(crate) struct Suspects {
 pub(crate) trait Faults: Send + Sync {
     /// Called before a handler runs; may panic or abort.
     fn before_handler(&self, service: &str, message: &str);
+
+    /// Called when a service's actor loads its state; may panic.
+    fn before_load(&self, _service: &str) {}
 }
 
 /// No failures.

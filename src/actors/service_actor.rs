@@ -116,6 +116,7 @@ impl Actor for ServiceActor {
 
 impl ServiceState {
     fn load(cell: Arc<Cell>, member: Arc<Member>) -> Result<ServiceState, ActorProcessingErr> {
+        cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
         let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;

@@ -31,6 +31,9 @@ pub(crate) enum Order {
     Restart(Vec<usize>),
     /// Try a failed service again.
     Revive,
+    /// Kill a child, to see it restarted.
+    #[cfg(any(test, feature = "testing"))]
+    Break(usize),
 }
 
 /// The children in start order.
@@ -86,6 +89,12 @@ impl Actor for ServiceSupervisor {
         match order {
             Order::Start => tree.start(&myself, &[0, 1, 2]).await,
             Order::Restart(children) => tree.start(&myself, &children).await,
+            #[cfg(any(test, feature = "testing"))]
+            Order::Break(place) => {
+                if let Some(Some(child)) = tree.children.get(place) {
+                    child.actor.kill();
+                }
+            }
             Order::Revive => {
                 if tree.member.status.life().0 == Life::Failed {
                     tracing::info!(
