@@ -294,6 +294,8 @@ fn a_body_that_is_no_json_of_ours_is_refused_and_changes_nothing() {
     orders(&mut client, &[], good.as_bytes()).problem(415, "unsupported-media-type");
     let long = format!("{}{good}", " ".repeat(256 * 1024));
     orders(&mut client, &[JSON], long.as_bytes()).problem(413, "body-too-large");
+    // Its body was not read, so its connection is of no more use.
+    let mut client = server.client();
     assert_eq!(world(&server, &mut client), before);
 }
 
