@@ -573,7 +573,8 @@ fn answer(
         Err(rejection) => seal_rejection(&rejection)?,
     };
     let envelope = Envelope {
-        id: new_message_id(setting.now, &mut fastrand::Rng::with_seed(setting.seed)),
+        // Not the handler's own sequence: its first message would get the same id.
+        id: new_message_id(setting.now, &mut fastrand::Rng::with_seed(!setting.seed)),
         kind: Kind::Reply,
         name: arrived.envelope.name.clone(),
         version: 1,

@@ -210,3 +210,21 @@ impl Log {
         self.0.lock().unwrap().clear();
     }
 }
+
+/// A stream's report.
+pub fn stream(system: &redeliver::System, from: &str, to: &str) -> redeliver::StreamReport {
+    let streams = system.report().streams;
+    let found = streams
+        .iter()
+        .find(|stream| (stream.from.as_str(), stream.to.as_str()) == (from, to));
+    found
+        .unwrap_or_else(|| panic!("no stream from {from} to {to}: {streams:?}"))
+        .clone()
+}
+
+/// A service's report.
+pub fn service(system: &redeliver::System, name: &str) -> redeliver::ServiceReport {
+    let services = system.report().services;
+    let found = services.iter().find(|service| service.name == name);
+    found.unwrap_or_else(|| panic!("no service {name}")).clone()
+}
