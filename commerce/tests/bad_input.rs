@@ -395,6 +395,12 @@ fn what_is_not_there_is_not_found_and_what_cannot_be_done_is_not_allowed() {
             "{method} {path}"
         );
     }
+    let options = client.request("OPTIONS", "/api/v1/orders", &[], None);
+    assert_eq!(options.status, 204);
+    let allow = options.header("allow").unwrap();
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+    let head = client.request("HEAD", "/api/v1/orders", &[], None);
+    assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(world(&server, &mut client), before);
 }
 
