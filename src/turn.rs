@@ -701,7 +701,8 @@ fn bury(
             attempts: row.attempts,
             next_at: setting.now,
             history: Vec::new(),
-            envelope: Vec::new(),
+            // Its key is what holds the followers, also after the next load.
+            envelope: arrived.bytes.to_vec(),
             result: None,
         };
         let sealed = parked::seal_parked(&origin, &held)?;

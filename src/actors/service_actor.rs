@@ -750,7 +750,8 @@ impl ServiceState {
             };
         let mut concluded = concluded;
         let output = outside.map(|outside| {
-            concluded.commit.writes.extend(outside.expired);
+            // Before the new answer, which may be stored under a key that has expired.
+            concluded.commit.writes.splice(0..0, outside.expired);
             let answer = match concluded.answer.take() {
                 Some(Ok(reply)) => Ok(Answered {
                     reply,
