@@ -265,9 +265,8 @@ pub(crate) fn charge_interrupted(
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
                 match case.what {
                     InHand::Message { sender, .. } => suspects.senders.push(sender),
-                    InHand::Command { .. } | InHand::Timer { .. } | InHand::Activity { .. } => {
-                        suspects.edge = true
-                    }
+                    InHand::Timer { .. } => suspects.timers = true,
+                    InHand::Command { .. } | InHand::Activity { .. } => suspects.edge = true,
                 }
                 tracing::warn!(service = member.name(), what = ?case.what, "what was in hand is not found; its way in runs suspect");
             }
@@ -329,11 +328,16 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
                     from: From::Timer(timer),
                 })));
             }
-            find_parked(
+            let parked = find_parked(
                 cell,
                 member,
                 |origin| matches!(origin, Origin::Timer(timer) if low_half(timer.id) == hash),
-            )
+            )?;
+            Ok(match parked {
+                // The turn that had set it was lost: it will be set again, under another id.
+                Found::Done => Found::Suspect,
+                found => found,
+            })
         }
         InHand::Activity { hash } => {
             let mut found = None;

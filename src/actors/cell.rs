@@ -56,7 +56,7 @@ pub(crate) struct Member {
     pub(crate) relay: Relay,
     pub(crate) pool: PoolHandle,
     pub(crate) status: Status,
-    /// Streams and the edge whose messages must be durable before their handlers run, because one
+    /// Streams, the edge and timers whose messages must be durable before their handlers run, because one
     /// of them took the process down and recovery could not find it.
     pub(crate) suspects: Mutex<Suspects>,
 }
@@ -66,6 +66,7 @@ pub(crate) struct Member {
 pub(crate) struct Suspects {
     pub(crate) senders: Vec<ServiceId>,
     pub(crate) edge: bool,
+    pub(crate) timers: bool,
 }
 
 /// Deliberate failures, for tests and the `failpoints` feature.
