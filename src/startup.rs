@@ -136,6 +136,30 @@ pub(crate) fn check_orphans(cell: &Cell) -> Result<(), StartError> {
             Ok(())
         })?;
     }
+    // Services that are not there any more: what they still had to do.
+    for (id, name, _) in cell.store.services() {
+        if cell.member(id).is_some() {
+            continue;
+        }
+        for (table, own) in cell.store.tables(id) {
+            if own != TIMERS && own != PLANS && own != PARKED {
+                continue;
+            }
+            each_row(cell, table, |key, value| {
+                let bytes = if own == PARKED {
+                    let row = parked::open_parked(&key, &value)
+                        .map_err(|error| unreadable_of(&name, &error))?;
+                    Bytes::from(row.envelope)
+                } else {
+                    value
+                };
+                let envelope =
+                    Envelope::decode(&bytes).map_err(|error| unreadable_of(&name, &error))?;
+                orphans.insert((name.clone(), envelope.name().to_owned()));
+                Ok(())
+            })?;
+        }
+    }
     for stream in cell.store.streams() {
         let Some(member) = cell.member(stream.id.receiver) else {
             if stream.backlog_entries > 0 {
@@ -187,8 +211,12 @@ fn note_orphan(
 }
 
 fn damaged(member: &Member, error: &dyn std::fmt::Display) -> StartError {
+    unreadable_of(member.name(), error)
+}
+
+fn unreadable_of(service: &str, error: &dyn std::fmt::Display) -> StartError {
     StartError::Store(StoreError::Damaged {
-        what: format!("a stored message of {}", member.name()),
+        what: format!("a stored message of {service}"),
         detail: error.to_string(),
     })
 }

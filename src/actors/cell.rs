@@ -1,5 +1,6 @@
 //! The cell: one store and the services that live in it, as their actors share them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::error::StoreError;
 use crate::messaging::local::Exchange;
 use crate::messaging::stream::Accepted;
 use crate::messaging::transport::{Delivery, Transport};
+use crate::parked::Origin;
 use crate::persistence::engine::Direction;
 use crate::persistence::store::{CellState, Space, Store};
 use crate::service::{AfterDeadLetter, Hosted};
@@ -59,6 +61,8 @@ pub(crate) struct Member {
     /// Streams, the edge and timers whose messages must be durable before their handlers run, because one
     /// of them took the process down and recovery could not find it.
     pub(crate) suspects: Mutex<Suspects>,
+    /// Parked messages that this program has shown that it cannot read.
+    unreadable: Mutex<BTreeSet<Origin>>,
 }
 
 /// See [`Member::suspects`].
@@ -192,6 +196,7 @@ impl Member {
             pool: PoolHandle::default(),
             status: Status::new(),
             suspects: Mutex::new(Suspects::default()),
+            unreadable: Mutex::new(BTreeSet::new()),
             hosted,
             shape: Arc::new(shape),
             own,
@@ -213,11 +218,29 @@ impl Member {
             .clone()
     }
 
+    /// Notes that this program cannot read a message.
+    pub(crate) fn could_not_read(&self, origin: Origin) {
+        let mut unreadable = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unreadable.insert(origin);
+    }
+
+    /// Whether this program has tried to read a message and failed.
+    pub(crate) fn cannot_read(&self, origin: &Origin) -> bool {
+        let unreadable = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unreadable.contains(origin)
+    }
+
     pub(crate) fn after_dead_letter(&self, message: &str) -> AfterDeadLetter {
         let handles = &self.hosted.declaration().handles;
         handles
             .iter()
-            .find(|handled| handled.message == message)
+            .find(|handled| handled.message == message || handled.formerly.contains(&message))
             .map(|handled| handled.after_dead_letter)
             .unwrap_or_default()
     }

@@ -119,7 +119,6 @@ impl ServiceState {
         cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
-        let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;
         for_each_row(&cell, member.own.parked, |key, value| {
             let (Some(origin), mut row) =
                 (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
@@ -128,7 +127,7 @@ impl ServiceState {
                     format!("parked message of {} has an unreadable key", member.name()).into(),
                 );
             };
-            if row.why == Why::Unreadable && first_start {
+            if row.why == Why::Unreadable && !member.cannot_read(&origin) {
                 // A new start may be a new program that can read it.
                 row.why = Why::Failed;
                 row.next_at = Timestamp::default();
@@ -815,6 +814,10 @@ impl ServiceState {
         }
         for change in parked {
             match change {
+                ParkedChange::Insert { origin, row, key } if row.why == Why::Unreadable => {
+                    self.member.could_not_read(origin);
+                    self.parked.insert(origin, &row, key);
+                }
                 ParkedChange::Insert { origin, row, key } => self.parked.insert(origin, &row, key),
                 ParkedChange::Remove(origin) => self.parked.remove(&origin),
             }
