@@ -11,6 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::order::tables;
 
 const REQUESTS: [&str; 6] = [
     "inventory-reservation-requested",
@@ -23,6 +24,8 @@ const REQUESTS: [&str; 6] = [
 
 /// The choice that lets something arrive.
 const PROGRESS: u8 = 15;
+/// The choice that lets a service say something out of turn.
+const LATE: u8 = 16;
 
 /// What is on its way to a service of the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +111,8 @@ struct Run {
     shop: Shop,
     world: World,
     statuses: Vec<&'static str>,
+    /// Whether a service has said something out of turn.
+    late: bool,
 }
 
 impl Run {
@@ -134,6 +139,7 @@ impl Run {
             shop: Shop { kit, id },
             world,
             statuses: Vec::new(),
+            late: false,
         };
         run.route(&turn);
         run
@@ -199,6 +205,12 @@ impl Run {
                 world.from_inventory.push_back(Said::Held);
             }
             (Asked::Reserve, _) => world.from_inventory.push_back(Said::Short),
+            // It expired just before it would have been committed.
+            (Asked::Confirmed, Stock::Held) if luck % 4 == 0 => {
+                world.from_inventory.push_back(Said::Expired);
+                world.stock = Stock::Expired;
+                self.inventory(Asked::Confirmed, luck / 4);
+            }
             (Asked::Confirmed, Stock::Held) => world.stock = Stock::Committed,
             (Asked::Confirmed, Stock::Expired | Stock::None) if luck % 2 != 0 => {
                 world.stock = Stock::Committed;
@@ -223,6 +235,9 @@ impl Run {
             Asked::Pay { attempt } if world.payment_undone => {
                 let no = Said::Declined(attempt, FailureKind::Hard);
                 world.from_payment.push_back(no);
+            }
+            Asked::Pay { attempt } if world.money == Money::Held => {
+                world.from_payment.push_back(Said::Authorised(attempt));
             }
             Asked::Pay { attempt } => match luck % 5 {
                 0 => {
@@ -276,6 +291,35 @@ impl Run {
             (Asked::KeepBack, Box::Away | Box::There | Box::Back) => {
                 world.from_shipping.push_back(Said::NotKeptBack);
             }
+            _ => {}
+        }
+    }
+
+    /// A service does what it should not: it says again, or after it had said otherwise, that it
+    /// holds something.
+    fn late(&mut self, luck: u8) {
+        self.late = true;
+        let world = &mut self.world;
+        let asked = world
+            .told
+            .iter()
+            .filter(|told| *told == REQUESTS[1])
+            .count();
+        let attempts = u32::try_from(asked).unwrap();
+        match luck % 3 {
+            0 if matches!(world.stock, Stock::Expired | Stock::Released) => {
+                world.stock = Stock::Held;
+                world.from_inventory.push_back(Said::Held);
+            }
+            1 if attempts > 0
+                && matches!(world.money, Money::None | Money::Back)
+                && matches!(world.parcel, Box::None | Box::Waiting | Box::Kept) =>
+            {
+                world.money = Money::Held;
+                world.from_payment.push_back(Said::Authorised(attempts));
+            }
+            // It was replaced by the next one, so nothing is held for it.
+            2 if attempts > 1 => world.from_payment.push_back(Said::Authorised(attempts - 1)),
             _ => {}
         }
     }
@@ -375,24 +419,38 @@ impl Run {
                     self.world.to_payment.push_back(Asked::Left);
                 }
             }
+            LATE => self.late(luck),
             PROGRESS => return self.progress(luck),
             _ => {}
         }
         true
     }
 
+    fn saga(&mut self) -> SagaState {
+        let id = self.shop.id;
+        let state = self.shop.kit.view(|view| Fulfilment::state(&id, view));
+        state.unwrap()
+    }
+
     fn is_over(&mut self) -> bool {
         match self.shop.status() {
-            "cancelled" | "returned" => true,
-            // Or its money is still on its way back.
+            "returned" => true,
+            // Or something late is still on its way back.
+            "cancelled" => !matches!(self.saga(), SagaState::Undoing { .. }),
+            // Or its money is.
             "delivered" => self.world.parcel != Box::Back,
             _ => false,
         }
     }
 
-    /// The next deadline passes, unless the order is over: what is remembered of it then goes.
+    /// The next deadline passes. What is remembered of an order that is over is not: that goes
+    /// after 30 days, and nothing is as late as that.
     fn time_passes(&mut self) {
-        if !self.is_over()
+        let ended = matches!(self.saga(), SagaState::Undone { .. } | SagaState::Completed);
+        let id = self.shop.id;
+        let order = self.shop.kit.get(tables::ORDERS, &id).unwrap();
+        let refund_is_due = order.take_back.is_some_and(|back| back.is_open());
+        if (!ended || refund_is_due)
             && let Some(turn) = self.shop.kit.fire_next_timer()
         {
             self.route(&turn);
@@ -487,12 +545,28 @@ impl Run {
                 assert!(self.place(of).unwrap() < undo, "{:?}", self.world.told);
             }
         }
-        if end == "cancelled" && self.count("order-shipped") == 0 {
+        // What was held out of turn is given back out of turn, too.
+        if end == "cancelled" && self.count("order-shipped") == 0 && !self.late {
             let places: Vec<usize> = REQUESTS[3..]
                 .iter()
                 .filter_map(|request| self.place(request))
                 .collect();
             assert!(places.is_sorted(), "{:?}", self.world.told);
+        }
+
+        // An expiry ends only what is not paid yet.
+        let order = self.shop.view();
+        if order.cancel_reason.as_deref() == Some("reservation_expired") {
+            assert!(!self.statuses.contains(&"paid"), "{:?}", self.statuses);
+        }
+
+        // What was replaced is never undone in place of what replaced it.
+        if let Some(undo) = self.place(REQUESTS[4]) {
+            let pays = self.world.told.iter().skip(undo);
+            assert!(!pays.into_iter().any(|told| told == REQUESTS[1]));
+        }
+        if self.count("order-delivered") == 1 && end == "delivered" {
+            assert_eq!(self.count(REQUESTS[4]), 0, "{:?}", self.world.told);
         }
 
         // The world agrees with the order; unless a person said that it does not matter.
@@ -546,8 +620,9 @@ fn run(choices: &[(u8, u8)]) {
 }
 
 /// Mostly progress, now and then a person or a clock that interferes.
-fn choices() -> impl Strategy<Value = Vec<(u8, u8)>> {
+fn choices(late: u32) -> impl Strategy<Value = Vec<(u8, u8)>> {
     let what = prop_oneof![
+        late => Just(LATE),
         100 => Just(PROGRESS),
         3 => Just(9u8),
         6 => Just(10u8),
@@ -563,7 +638,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn every_order_ends_once_and_the_world_agrees(choices in choices()) {
+    fn every_order_ends_once_and_the_world_agrees(choices in choices(0)) {
+        run(&choices);
+    }
+
+    #[test]
+    fn what_is_held_out_of_turn_is_given_back(choices in choices(12)) {
         run(&choices);
     }
 }
@@ -573,7 +653,7 @@ fn every_status_is_reached() {
     let mut runner = TestRunner::deterministic();
     let mut reached = std::collections::BTreeMap::new();
     for _ in 0..600 {
-        let choices = choices().new_tree(&mut runner).unwrap().current();
+        let choices = choices(1).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new();
         for (what, luck) in choices {
             run.happens(what, luck);
