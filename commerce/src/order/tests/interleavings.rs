@@ -4,108 +4,18 @@
 //! The world keeps the contract of the streams: what one service says to another about an order
 //! arrives in the order of saying. Between two streams nothing is promised.
 
-use std::collections::VecDeque;
-
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::world::{Asked, Box, Money, REQUESTS, Said, Stock, World};
 use super::*;
 use crate::order::tables;
-
-const REQUESTS: [&str; 6] = [
-    "inventory-reservation-requested",
-    "payment-requested",
-    "order-confirmed",
-    "shipment-cancellation-requested",
-    "payment-refund-requested",
-    "inventory-reservation-released",
-];
 
 /// The choice that lets something arrive.
 const PROGRESS: u8 = 15;
 /// The choice that lets a service say something out of turn.
 const LATE: u8 = 16;
-
-/// What is on its way to a service of the world.
-#[derive(Debug, Clone, PartialEq)]
-enum Asked {
-    Reserve,
-    Release,
-    Confirmed,
-    Pay { attempt: u32 },
-    Refund,
-    KeepBack,
-    Left,
-}
-
-/// What is on its way to the order.
-#[derive(Debug, Clone, PartialEq)]
-enum Said {
-    Held,
-    Short,
-    Expired,
-    Free,
-    Authorised(u32),
-    Declined(u32, FailureKind),
-    Charged,
-    NotCharged,
-    Refunded(RefundKind),
-    NotRefunded,
-    Packed,
-    Dispatched,
-    Arrived,
-    CameBack,
-    KeptBack,
-    NotKeptBack,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Stock {
-    None,
-    Held,
-    Committed,
-    Expired,
-    Released,
-    Gone,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Money {
-    None,
-    Held,
-    Taken,
-    Back,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Box {
-    None,
-    Waiting,
-    Kept,
-    Away,
-    There,
-    Back,
-}
-
-#[derive(Debug)]
-struct World {
-    to_inventory: VecDeque<Asked>,
-    to_payment: VecDeque<Asked>,
-    to_shipping: VecDeque<Asked>,
-    // From shipping: streams of their own.
-    left_to_inventory: VecDeque<Asked>,
-    left_to_payment: VecDeque<Asked>,
-    from_inventory: VecDeque<Said>,
-    from_payment: VecDeque<Said>,
-    from_shipping: VecDeque<Said>,
-    stock: Stock,
-    money: Money,
-    parcel: Box,
-    payment_undone: bool,
-    /// Everything the order has published.
-    told: Vec<String>,
-}
 
 struct Run {
     shop: Shop,
@@ -120,24 +30,9 @@ impl Run {
         let mut kit = Shop::open();
         let turn = kit.command(wish());
         let id = turn.reply().id;
-        let world = World {
-            to_inventory: VecDeque::new(),
-            to_payment: VecDeque::new(),
-            to_shipping: VecDeque::new(),
-            left_to_inventory: VecDeque::new(),
-            left_to_payment: VecDeque::new(),
-            from_inventory: VecDeque::new(),
-            from_payment: VecDeque::new(),
-            from_shipping: VecDeque::new(),
-            stock: Stock::None,
-            money: Money::None,
-            parcel: Box::None,
-            payment_undone: false,
-            told: Vec::new(),
-        };
         let mut run = Run {
             shop: Shop { kit, id },
-            world,
+            world: World::new(),
             statuses: Vec::new(),
             late: false,
         };
@@ -196,160 +91,6 @@ impl Run {
         self.route(&turn);
     }
 
-    /// Inventory handles the next message of this stream.
-    fn inventory(&mut self, asked: Asked, luck: u8) {
-        let world = &mut self.world;
-        match (asked, world.stock) {
-            (Asked::Reserve, Stock::None) if luck % 4 != 0 => {
-                world.stock = Stock::Held;
-                world.from_inventory.push_back(Said::Held);
-            }
-            (Asked::Reserve, _) => world.from_inventory.push_back(Said::Short),
-            // It expired just before it would have been committed.
-            (Asked::Confirmed, Stock::Held) if luck % 4 == 0 => {
-                world.from_inventory.push_back(Said::Expired);
-                world.stock = Stock::Expired;
-                self.inventory(Asked::Confirmed, luck / 4);
-            }
-            (Asked::Confirmed, Stock::Held) => world.stock = Stock::Committed,
-            (Asked::Confirmed, Stock::Expired | Stock::None) if luck % 2 != 0 => {
-                world.stock = Stock::Committed;
-            }
-            (Asked::Confirmed, Stock::Expired | Stock::None | Stock::Released) => {
-                world.from_inventory.push_back(Said::Short);
-            }
-            (Asked::Release, held) => {
-                if held != Stock::Gone {
-                    world.stock = Stock::Released;
-                }
-                world.from_inventory.push_back(Said::Free);
-            }
-            (Asked::Left, _) => world.stock = Stock::Gone,
-            _ => {}
-        }
-    }
-
-    fn payment(&mut self, asked: Asked, luck: u8) {
-        let world = &mut self.world;
-        match asked {
-            Asked::Pay { attempt } if world.payment_undone => {
-                let no = Said::Declined(attempt, FailureKind::Hard);
-                world.from_payment.push_back(no);
-            }
-            Asked::Pay { attempt } if world.money == Money::Held => {
-                world.from_payment.push_back(Said::Authorised(attempt));
-            }
-            Asked::Pay { attempt } => match luck % 5 {
-                0 => {
-                    let no = Said::Declined(attempt, FailureKind::Hard);
-                    world.from_payment.push_back(no);
-                }
-                1 => {
-                    let no = Said::Declined(attempt, FailureKind::Soft);
-                    world.from_payment.push_back(no);
-                }
-                _ => {
-                    world.money = Money::Held;
-                    world.from_payment.push_back(Said::Authorised(attempt));
-                }
-            },
-            Asked::Refund => {
-                world.payment_undone = true;
-                if luck % 5 == 0 && world.money != Money::None {
-                    world.from_payment.push_back(Said::NotRefunded);
-                    return;
-                }
-                let kind = match world.money {
-                    Money::Taken => RefundKind::Refunded,
-                    Money::None | Money::Held | Money::Back => RefundKind::Voided,
-                };
-                world.money = Money::Back;
-                world.from_payment.push_back(Said::Refunded(kind));
-            }
-            Asked::Left => match (world.money, luck % 4) {
-                (Money::Held, 1..) if !world.payment_undone => {
-                    world.money = Money::Taken;
-                    world.from_payment.push_back(Said::Charged);
-                }
-                _ => world.from_payment.push_back(Said::NotCharged),
-            },
-            Asked::Reserve | Asked::Release | Asked::Confirmed | Asked::KeepBack => {}
-        }
-    }
-
-    fn shipping(&mut self, asked: Asked) {
-        let world = &mut self.world;
-        match (asked, world.parcel) {
-            (Asked::Confirmed, Box::None) => {
-                world.parcel = Box::Waiting;
-                world.from_shipping.push_back(Said::Packed);
-            }
-            (Asked::KeepBack, Box::None | Box::Waiting | Box::Kept) => {
-                world.parcel = Box::Kept;
-                world.from_shipping.push_back(Said::KeptBack);
-            }
-            (Asked::KeepBack, Box::Away | Box::There | Box::Back) => {
-                world.from_shipping.push_back(Said::NotKeptBack);
-            }
-            _ => {}
-        }
-    }
-
-    /// A service does what it should not: it says again, or after it had said otherwise, that it
-    /// holds something.
-    fn late(&mut self, luck: u8) {
-        self.late = true;
-        let world = &mut self.world;
-        let asked = world
-            .told
-            .iter()
-            .filter(|told| *told == REQUESTS[1])
-            .count();
-        let attempts = u32::try_from(asked).unwrap();
-        match luck % 3 {
-            0 if matches!(world.stock, Stock::Expired | Stock::Released) => {
-                world.stock = Stock::Held;
-                world.from_inventory.push_back(Said::Held);
-            }
-            1 if attempts > 0
-                && matches!(world.money, Money::None | Money::Back)
-                && matches!(world.parcel, Box::None | Box::Waiting | Box::Kept) =>
-            {
-                world.money = Money::Held;
-                world.from_payment.push_back(Said::Authorised(attempts));
-            }
-            // It was replaced by the next one, so nothing is held for it.
-            2 if attempts > 1 => world.from_payment.push_back(Said::Authorised(attempts - 1)),
-            _ => {}
-        }
-    }
-
-    /// A person, or the carrier, does something with the parcel.
-    fn parcel(&mut self, luck: u8) {
-        let world = &mut self.world;
-        match world.parcel {
-            Box::Waiting => {
-                world.parcel = Box::Away;
-                world.from_shipping.push_back(Said::Dispatched);
-                world.left_to_inventory.push_back(Asked::Left);
-                world.left_to_payment.push_back(Asked::Left);
-            }
-            Box::Away if luck % 3 == 0 => {
-                world.parcel = Box::Back;
-                world.from_shipping.push_back(Said::CameBack);
-            }
-            Box::Away => {
-                world.parcel = Box::There;
-                world.from_shipping.push_back(Said::Arrived);
-            }
-            Box::There if luck % 7 == 0 => {
-                world.parcel = Box::Back;
-                world.from_shipping.push_back(Said::CameBack);
-            }
-            Box::None | Box::Kept | Box::There | Box::Back => {}
-        }
-    }
-
     /// One of the things that are on their way arrives.
     fn progress(&mut self, luck: u8) -> bool {
         let first = luck % 9;
@@ -360,23 +101,23 @@ impl Run {
     fn happens(&mut self, what: u8, luck: u8) -> bool {
         match what {
             0 => match self.world.to_inventory.pop_front() {
-                Some(asked) => self.inventory(asked, luck),
+                Some(asked) => self.world.inventory(asked, luck),
                 None => return false,
             },
             1 => match self.world.to_payment.pop_front() {
-                Some(asked) => self.payment(asked, luck),
+                Some(asked) => self.world.payment(asked, luck),
                 None => return false,
             },
             2 => match self.world.to_shipping.pop_front() {
-                Some(asked) => self.shipping(asked),
+                Some(asked) => self.world.shipping(asked),
                 None => return false,
             },
             3 => match self.world.left_to_inventory.pop_front() {
-                Some(asked) => self.inventory(asked, luck),
+                Some(asked) => self.world.inventory(asked, luck),
                 None => return false,
             },
             4 => match self.world.left_to_payment.pop_front() {
-                Some(asked) => self.payment(asked, luck),
+                Some(asked) => self.world.payment(asked, luck),
                 None => return false,
             },
             5 => match self.world.from_inventory.pop_front() {
@@ -409,7 +150,7 @@ impl Run {
                 self.world.stock = Stock::Expired;
                 self.world.from_inventory.push_back(Said::Expired);
             }
-            13 => self.parcel(luck),
+            13 => self.world.parcel(luck),
             14 => {
                 let actions = [Resolve::Retry, Resolve::Cancel, Resolve::Accept];
                 let turn = self.shop.resolve(actions[usize::from(luck % 3)]);
@@ -419,7 +160,10 @@ impl Run {
                     self.world.to_payment.push_back(Asked::Left);
                 }
             }
-            LATE => self.late(luck),
+            LATE => {
+                self.late = true;
+                self.world.late(luck);
+            }
             PROGRESS => return self.progress(luck),
             _ => {}
         }
@@ -472,7 +216,7 @@ impl Run {
                 return;
             }
             match self.shop.status() {
-                "confirmed" | "shipped" if self.world.parcel != Box::Back => self.parcel(1),
+                "confirmed" | "shipped" if self.world.parcel != Box::Back => self.world.parcel(1),
                 "payment_failed" => {
                     self.happens(12, luck);
                 }
