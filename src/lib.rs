@@ -47,7 +47,8 @@ pub use handle::{CommandCall, ServiceHandle, Watch};
 pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
 pub use report::{
-    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
+    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport, StreamReport,
+    SystemReport,
 };
 pub use saga::{
     Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,

@@ -282,7 +282,7 @@ async fn open(
                 });
                 Store::open(
                     options,
-                    Arc::new(RealDisk),
+                    Arc::new(RealDisk::default()),
                     engines,
                     clock,
                     Driving::Threads,
