@@ -24,7 +24,9 @@ use crate::codec::{self, CodecError, Subject};
 use crate::commit::{Send, ServiceId, TableId, Write};
 use crate::envelope::{Envelope, Key, Kind, MessageId, TraceContext};
 use crate::error::StoreError;
-use crate::service::{Command, Event, Message, Rejection, RejectionKind, Service, seal_message};
+use crate::handlers::seal_message;
+use crate::rejection::{Rejection, RejectionKind};
+use crate::service::{Command, Event, Message, Service};
 use crate::table::{Index, IndexKeys, Table};
 
 /// A handler asked for something that could not be had. Not a business answer: it *taints* the

@@ -13,7 +13,8 @@ use crate::actors::port::Request;
 use crate::call::{Answered, CallError, IdempotencyKey, RawAnswer};
 use crate::codec::{self, Subject};
 use crate::envelope::{Key, TraceContext};
-use crate::service::{Command, Message, Query, Service, seal_message};
+use crate::handlers::seal_message;
+use crate::service::{Command, Message, Query, Service};
 
 /// Talks to a service. Cheap to clone; survives the service's restarts.
 pub struct ServiceHandle<S> {

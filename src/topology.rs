@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::declaration::Declaration;
 use crate::envelope::Kind;
-use crate::service::Declaration;
 
 /// The registered services do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -25,6 +25,10 @@ const LAYERS: [&[&str]; 8] = [
     // contracts
     &[
         "service",
+        "declaration",
+        "handlers",
+        "hosted",
+        "rejection",
         "activity",
         "context",
         "table",

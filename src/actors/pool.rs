@@ -16,8 +16,8 @@ use crate::actors::cell::{Cell, Member};
 use crate::codec::CodecError;
 use crate::context::{Reads, Span};
 use crate::envelope::Envelope;
+use crate::handlers::ActivityFuture;
 use crate::messaging::retry::{Attempts, Breaker, Next};
-use crate::service::ActivityFuture;
 
 /// Reaches the pool's actor while there is one.
 #[derive(Default)]

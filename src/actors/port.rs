@@ -16,10 +16,10 @@ use crate::commit::{Mark, Sequence, ServiceId};
 use crate::context::ContextError;
 use crate::envelope::{Key, TraceContext};
 use crate::error::StoreError;
+use crate::handlers::ActivityResult;
 use crate::messaging::stream::{Accepted, Incoming};
 use crate::messaging::transport::Delivery;
 use crate::parked::Origin;
-use crate::service::ActivityResult;
 use crate::turn::Arrived;
 
 /// A command or query from outside.

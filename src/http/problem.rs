@@ -15,6 +15,7 @@ use warp::http::header::{
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
+use crate::http::facade::IDEMPOTENCY_REPLAYED;
 use crate::{CallError, Rejection, RejectionKind};
 
 /// What the `type` of every problem of this library begins with.
@@ -342,6 +343,9 @@ impl From<CallError> for Problem {
         };
         match error {
             CallError::Rejected(rejection) => rejection.into(),
+            CallError::RejectedBefore(rejection) => {
+                Problem::from(rejection).header(IDEMPOTENCY_REPLAYED, "true")
+            }
             CallError::Malformed(_) => Problem::malformed(said),
             CallError::NoSuchMessage { .. } => {
                 Problem::new(StatusCode::NOT_FOUND, "no-such-message", "No such message")

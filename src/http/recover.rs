@@ -71,6 +71,11 @@ fn problem_of(rejection: &Rejection) -> Problem {
     if rejection.is_not_found() {
         return Problem::not_found("there is nothing at this path");
     }
+    // warp keeps this type to itself. The server, which knows why the body failed, says it
+    // better; a client that hangs up is no error of ours.
+    if format!("{rejection:?}").contains("BodyReadError") {
+        return Problem::bad_request("the body could not be read to its end");
+    }
     tracing::error!(?rejection, "request failed");
     Problem::internal()
 }

@@ -217,13 +217,15 @@ impl Core {
         if self.mind_space()? {
             return Ok(true);
         }
+        // First, because under load the next checkpoint is due as soon as one is taken, and a
+        // snapshot begins with one.
+        if self.is_snapshot_due() {
+            self.snapshot()?;
+            return Ok(true);
+        }
         if due {
             self.checkpoint(false)?;
             self.state.published.trim(self.clock.wall())?;
-            return Ok(true);
-        }
-        if self.is_snapshot_due() {
-            self.snapshot()?;
             return Ok(true);
         }
         Ok(false)

@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Only turns a test that would wait for ever into one that fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -117,7 +122,8 @@ impl Client {
     }
 
     async fn more(&mut self) {
-        let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
+        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer));
+        let read = read.await.expect("the server answers").unwrap();
         assert!(
             read > 0,
             "closed after {:?}",
@@ -129,7 +135,8 @@ impl Client {
     pub(crate) async fn closed(mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
         // A reset is a close too.
-        let _ = self.stream.read_to_end(&mut rest).await;
+        let read = timeout(PATIENCE, self.stream.read_to_end(&mut rest));
+        let _ = read.await.expect("the server closes");
         rest
     }
 }

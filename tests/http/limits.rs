@@ -166,7 +166,10 @@ async fn no_more_connections_run_than_there_are_slots() {
             .await;
         clients.push(client);
     }
-    full.notified().await;
+    let patience = Duration::from_secs(30);
+    tokio::time::timeout(patience, full.notified())
+        .await
+        .unwrap();
     gate.add_permits(clients.len());
     for client in &mut clients {
         assert_eq!(client.answer().await.body, b"done");
