@@ -186,6 +186,17 @@ pub trait Saga: Sized + Send + Sync + 'static {
         drive::retry::<Self>(&Steps::of_saga(), id, cx)
     }
 
+    /// Says that a step has failed, for a handler that knows it from more than one event; else
+    /// see [`Step::fails_on`]. Answers whether it meant anything to the saga.
+    fn fail(
+        id: &Self::Id,
+        step: &'static str,
+        failure: Failure,
+        cx: &mut Context<Self::Service>,
+    ) -> Result<bool, Rejection> {
+        drive::fail::<Self>(&Steps::of_saga(), id, step, failure.into(), cx)
+    }
+
     /// Ends a review as a person decides.
     fn resolve(
         id: &Self::Id,
@@ -263,6 +274,8 @@ pub struct Asking<'a, G: Saga> {
     pub attempt: u32,
     /// Why the saga is being undone; `None` on its way forward.
     pub reason: Option<&'a str>,
+    /// The turn's time.
+    pub now: Timestamp,
 }
 
 /// Which saga, and which attempt of a step, a message answers. Made by `into` from an id, from

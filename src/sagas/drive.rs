@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine;
 use super::row::SagaRow;
-use super::state::{Action, Effect, Input, Said, Stage, Standing, StepState, Verdict};
+use super::state::{Action, Effect, Failing, Input, Said, Stage, Standing, StepState, Verdict};
 use super::steps::Steps;
 use crate::TableKey;
 use crate::codec::{self, Subject};
@@ -196,6 +196,25 @@ pub(crate) fn retry<G: Saga>(
     Ok(RetryAnswer::Started { attempt })
 }
 
+pub(crate) fn fail<G: Saga>(
+    steps: &Steps<G>,
+    id: &G::Id,
+    step: &'static str,
+    failing: Failing,
+    cx: &mut Cx<G>,
+) -> Result<bool, Rejection> {
+    let Some(step) = steps.steps.iter().position(|known| known.name == step) else {
+        return Err(missing_step::<G>(step));
+    };
+    let input = Input::Heard {
+        step,
+        attempt: None,
+        said: Said::Failed(failing),
+    };
+    let applied = apply(steps, id, input, |_| {}, cx)?;
+    Ok(matches!(applied, Some((_, Verdict::Applied))))
+}
+
 pub(crate) fn resolve<G: Saga>(
     steps: &Steps<G>,
     id: &G::Id,
@@ -315,6 +334,7 @@ fn advance<G: Saga>(
                         data: &data,
                         attempt,
                         reason: None,
+                        now: cx.now(),
                     };
                     sends(&asking, cx);
                 }
@@ -326,6 +346,7 @@ fn advance<G: Saga>(
                         data: &data,
                         attempt,
                         reason: Some(reason.as_deref().unwrap_or("the answer came too late")),
+                        now: cx.now(),
                     };
                     undo(&asking, cx);
                 }

@@ -17,6 +17,7 @@ fn shape(
     place: usize,
 ) -> StepShape {
     StepShape {
+        replaces: false,
         name: NAMES[place],
         answered,
         undo: [Undo::Answered, Undo::Answered, Undo::Told, Undo::Nothing][usize::from(undo)],

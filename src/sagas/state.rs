@@ -30,6 +30,8 @@ pub(crate) struct StepShape {
     pub(crate) undo: Undo,
     /// How often it may be tried.
     pub(crate) attempts_max: u32,
+    /// Whether asking for the next attempt gives up what the one before may have done.
+    pub(crate) replaces: bool,
     /// How long to wait for its answer; `None`: as long as it takes.
     pub(crate) deadline: Option<Duration>,
     /// How long it may be held; `None`: as long as it takes.

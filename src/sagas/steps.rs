@@ -56,6 +56,7 @@ pub struct Step<G: Saga> {
     declares: Vec<Declare<G>>,
     subscriptions: Vec<(TypeId, Subscribe<G>)>,
     attempts_max: u32,
+    replaces: bool,
     deadline: Option<Time<G>>,
     hold_deadline: Option<Time<G>>,
     undo_deadline: Option<Time<G>>,
@@ -101,6 +102,7 @@ impl<G: Saga> Steps<G> {
             declares: Vec::new(),
             subscriptions: Vec::new(),
             attempts_max: ATTEMPTS_MAX_DEFAULT,
+            replaces: false,
             deadline: None,
             hold_deadline: None,
             undo_deadline: None,
@@ -293,6 +295,13 @@ impl<G: Saga> Step<G> {
         self
     }
 
+    /// Says that the receiver gives up what an attempt has done when it is asked for the next one.
+    /// A late success of an earlier attempt then needs no undo, which would undo the newest, too.
+    pub fn next_attempt_replaces(&mut self) -> &mut Self {
+        self.replaces = true;
+        self
+    }
+
     /// Undoes the step by publishing this event. It may come twice, and for a request that has
     /// never arrived or had no effect; its receiver answers all the same.
     pub fn undo_publishes<E: Event>(
@@ -397,6 +406,7 @@ impl<G: Saga> Step<G> {
                 (Some(_), true) => Undo::Answered,
             },
             attempts_max: self.attempts_max,
+            replaces: self.replaces,
             deadline: time(&self.deadline),
             hold_deadline: time(&self.hold_deadline),
             undo_deadline: time(&self.undo_deadline).unwrap_or(hours(24)),

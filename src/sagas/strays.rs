@@ -7,7 +7,9 @@ use super::state::{Action, Stage, Standing, Stray, Undo, Verdict};
 impl Machine<'_> {
     pub(super) fn stray(&mut self, step: usize, attempt: u32) -> Verdict {
         let known = |stray: &Stray| (stray.step, stray.attempt) == (step, attempt);
-        if self.shape[step].undo == Undo::Nothing || self.state.strays.iter().any(known) {
+        let shape = self.shape[step];
+        let nothing_to_undo = shape.undo == Undo::Nothing || shape.replaces;
+        if nothing_to_undo || self.state.strays.iter().any(known) {
             return Verdict::Ignored;
         }
         self.state.strays.push(Stray {
