@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
+use super::patient::Patient;
 use super::told::Told;
 use super::world::World;
-use crate::common::Client;
 
 /// Complaints that are shown with everything known of their order.
 const SHOWN_MAX: usize = 5;
@@ -40,7 +40,7 @@ impl Complaints {
     }
 
     /// The complaints with what helps to understand them.
-    pub fn show(&self, client: &mut Client, world: &World) -> String {
+    pub fn show(&self, client: &mut Patient, world: &World) -> String {
         let mut text = format!("{} complaints\n", self.0.len());
         for (place, complaint) in self.0.iter().enumerate().take(200) {
             text.push_str(&format!("- {}\n", complaint.what));
@@ -426,7 +426,7 @@ fn streams_are_settled(world: &World, complaints: &mut Complaints) {
 }
 
 /// Repeats every command under its key: each is answered as it was the first time.
-pub fn check_replays(client: &mut Client, told: &[Told]) -> Complaints {
+pub fn check_replays(client: &mut Patient, told: &[Told]) -> Complaints {
     let mut complaints = Complaints::default();
     for told in told {
         let headers = [("idempotency-key", told.key.as_str())];

@@ -11,6 +11,7 @@
 
 pub mod chance;
 pub mod checks;
+pub mod patient;
 pub mod process;
 pub mod rounds;
 pub mod shopper;

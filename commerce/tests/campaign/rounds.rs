@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::chance::Chance;
 use super::checks::{Complaints, check, check_replays};
+use super::patient::Patient;
 use super::process::{Place, Process};
 use super::shopper::{Account, Shopper};
 use super::told::{Doors, Told};
 use super::world::{World, wait_until_quiet};
-use crate::common::Client;
 
 const SHOPPERS: u64 = 16;
 /// Kills between two checks.
@@ -167,10 +167,10 @@ impl Campaign {
         if figures.failed > 0 && !self.panics {
             complaints.push(format!("{} requests were answered 500", figures.failed));
         }
-        let mut client = Client::new(&address);
+        let mut client = Patient::new(&address);
         let quiet = wait_until_quiet(&mut client);
         let world = World::look(&mut client, &place.data);
-        let verdict = |found: Complaints, client: &mut Client| {
+        let verdict = |found: Complaints, client: &mut Patient| {
             if found.0.is_empty() {
                 Ok(())
             } else {
@@ -270,7 +270,7 @@ fn started(
         )
     })?;
     figures.start_ms_max = figures.start_ms_max.max(took.as_millis());
-    let system = Client::new(&address).get("/admin/system").expect(200);
+    let system = Patient::new(&address).get("/admin/system").expect(200);
     let number = |name: &str| Value::as_u64(&system["recovered"][name]).unwrap();
     figures.recovered_commits += number("commits");
     figures.recovered_ms_max = figures.recovered_ms_max.max(number("ms"));

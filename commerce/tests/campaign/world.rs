@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::Client;
+use super::patient::Patient;
 
 /// Longer than every deadline of an order that is not a day, so that what hangs is seen to hang.
 const QUIET_MAX: Duration = Duration::from_secs(240);
@@ -27,7 +27,7 @@ pub struct World {
 
 impl World {
     /// Looks at everything.
-    pub fn look(client: &mut Client, data: &Path) -> World {
+    pub fn look(client: &mut Patient, data: &Path) -> World {
         let orders: BTreeMap<String, Value> = all(client, "/api/v1/orders")
             .into_iter()
             .map(|order| (order["id"].as_str().unwrap().to_owned(), order))
@@ -85,7 +85,7 @@ pub fn ledger(data: &Path) -> Vec<Value> {
 }
 
 /// All pages of a list.
-pub fn all(client: &mut Client, path: &str) -> Vec<Value> {
+pub fn all(client: &mut Patient, path: &str) -> Vec<Value> {
     let mut items = Vec::new();
     let mut cursor = String::new();
     loop {
@@ -99,7 +99,7 @@ pub fn all(client: &mut Client, path: &str) -> Vec<Value> {
 }
 
 /// Waits until nothing is on its way any more; what still is, when it takes too long.
-pub fn wait_until_quiet(client: &mut Client) -> Result<Duration, String> {
+pub fn wait_until_quiet(client: &mut Patient) -> Result<Duration, String> {
     let began = Instant::now();
     let mut quiet_before = false;
     loop {
@@ -119,7 +119,7 @@ pub fn wait_until_quiet(client: &mut Client) -> Result<Duration, String> {
 }
 
 /// What is still on its way, if anything is.
-fn moving(client: &mut Client) -> Option<String> {
+fn moving(client: &mut Patient) -> Option<String> {
     let system = client.get("/admin/system").expect(200);
     for stream in system["streams"].as_array().unwrap() {
         if stream["waiting"] != 0 || stream["parked"] != 0 {
