@@ -1,4 +1,4 @@
-//! A saga over three services: stock is taken, money is taken, or neither.
+//! A saga over three services: stock and money are both taken, or neither.
 //!
 //! ```sh
 //! cargo run --example checkout
@@ -7,36 +7,26 @@
 use redeliver::prelude::*;
 use redeliver::{Failure, Saga, SagaOutcome, Steps, System};
 
-/// The messages of this example all look alike.
 macro_rules! messages {
-    ($($name:ident $wire:literal),*) => {$(
+    ($($name:ident $wire:literal is $kind:ident {$($reply:tt)*})*) => {$(
         #[derive(Serialize, Deserialize)]
-        struct $name { order: u64, cents: u64 }
-        impl Message for $name {
-            const NAME: &'static str = $wire;
-            fn key(&self) -> Key { Key::of(&self.order) }
-        }
+        struct $name(u64, u64); // order, cents
+        impl Message for $name { const NAME: &'static str = $wire; }
+        impl $kind for $name { $($reply)* }
     )*};
 }
-messages!(TakeStock "take-stock", StockTaken "stock-taken", PutBack "put-back", StockBack "stock-back",
-    Charge "charge", Charged "charged", Declined "declined", Buy "buy", Shelf "shelf");
-impl Event for TakeStock {}
-impl Event for StockTaken {}
-impl Event for PutBack {}
-impl Event for StockBack {}
-impl Event for Charge {}
-impl Event for Charged {}
-impl Event for Declined {}
-impl Command for Buy {
-    type Reply = ();
-}
-impl Query for Shelf {
-    type Answer = u64;
+messages! {
+    Buy "buy" is Command { type Reply = (); }
+    TakeStock "take-stock" is Event {}
+    StockTaken "stock-taken" is Event {}
+    PutBack "put-back" is Event {}
+    StockBack "stock-back" is Event {}
+    Charge "charge" is Event {}
+    Charged "charged" is Event {}
+    Declined "declined" is Event {}
 }
 
-/// An order: stock first, then money. Undone in reverse.
 struct Checkout;
-
 impl Saga for Checkout {
     const NAME: &'static str = "checkout";
     type Service = Orders;
@@ -44,40 +34,20 @@ impl Saga for Checkout {
     type Data = u64;
 
     fn steps(steps: &mut Steps<Self>) {
-        steps
-            .step("stock")
-            .publishes(|o| TakeStock {
-                order: *o.id,
-                cents: *o.data,
-            })
-            .succeeds_on(|taken: &StockTaken| taken.order)
-            .deadline(seconds(30))
-            .undo_publishes(|o| PutBack {
-                order: *o.id,
-                cents: *o.data,
-            })
-            .undone_on(|back: &StockBack| back.order);
-        steps
-            .step("money")
-            .publishes(|o| Charge {
-                order: *o.id,
-                cents: *o.data,
-            })
-            .succeeds_on(|charged: &Charged| charged.order)
-            .fails_on(
-                |no: &Declined| no.order,
-                |_| Failure::last("the card was declined"),
-            )
-            .deadline(minutes(2));
+        let stock = steps.step("stock").publishes(|s| TakeStock(*s.id, *s.data));
+        stock
+            .succeeds_on(|e: &StockTaken| e.0)
+            .deadline(seconds(30));
+        stock.undo_publishes(|s| PutBack(*s.id, *s.data));
+        stock.undone_on(|e: &StockBack| e.0);
+        let money = steps.step("money").publishes(|s| Charge(*s.id, *s.data));
+        money.succeeds_on(|e: &Charged| e.0).deadline(minutes(2));
+        money.fails_on(|e: &Declined| e.0, |_| Failure::last("declined"));
     }
 
-    fn finished(
-        id: &u64,
-        _: &u64,
-        outcome: &SagaOutcome,
-        cx: &mut Context<Orders>,
-    ) -> Result<(), Rejection> {
-        println!("order {id}: {outcome:?}");
+    #[rustfmt::skip]
+    fn finished(id: &u64, _: &u64, end: &SagaOutcome, cx: &mut Context<Orders>) -> Result<(), Rejection> {
+        println!("order {id}: {end:?}");
         cx.notify(id);
         Ok(())
     }
@@ -87,35 +57,28 @@ struct Orders;
 impl Service for Orders {
     const NAME: &'static str = "orders";
     fn handlers(on: &mut Handlers<Self>) {
-        on.command(|_, buy: Buy, cx| Checkout::start(&buy.order, buy.cents, cx));
+        on.command(|_, Buy(order, cents), cx| Checkout::start(&order, cents, cx));
         on.saga::<Checkout>();
     }
 }
 
-const SHELF: Table<(), u64> = Table::new("shelf");
+const LEFT: Table<(), u64> = Table::new("left");
 struct Stock;
 impl Service for Stock {
     const NAME: &'static str = "stock";
     fn handlers(on: &mut Handlers<Self>) {
-        on.table(SHELF)
+        on.table(LEFT)
             .publishes::<StockTaken>()
             .publishes::<StockBack>();
-        on.query(|_, _: Shelf, view| Ok(view.get(SHELF, &())?.unwrap_or(10)));
-        on.event(|_, take: TakeStock, cx| {
-            let left = cx.get(SHELF, &())?.unwrap_or(10);
-            cx.put(SHELF, &(), &(left - 1))?;
-            cx.publish(StockTaken {
-                order: take.order,
-                cents: take.cents,
-            });
+        on.event(|_, TakeStock(order, cents), cx| {
+            let left = cx.get(LEFT, &())?.unwrap_or(10);
+            cx.put(LEFT, &(), &(left - 1))?;
+            cx.publish(StockTaken(order, cents));
             Ok(())
         });
-        on.event(|_, back: PutBack, cx| {
-            cx.update(SHELF, &(), |left| *left += 1)?;
-            cx.publish(StockBack {
-                order: back.order,
-                cents: back.cents,
-            });
+        on.event(|_, PutBack(order, cents), cx| {
+            cx.update(LEFT, &(), |left| *left += 1)?;
+            cx.publish(StockBack(order, cents));
             Ok(())
         });
     }
@@ -126,11 +89,10 @@ impl Service for Payment {
     const NAME: &'static str = "payment";
     fn handlers(on: &mut Handlers<Self>) {
         on.publishes::<Charged>().publishes::<Declined>();
-        on.event(|_, Charge { order, cents }, cx| {
-            if cents > 100_00 {
-                cx.publish(Declined { order, cents })
-            } else {
-                cx.publish(Charged { order, cents })
+        on.event(|_, Charge(order, cents), cx| {
+            match cents {
+                0..=10_000 => cx.publish(Charged(order, cents)),
+                _ => cx.publish(Declined(order, cents)),
             }
             Ok(())
         });
@@ -141,27 +103,18 @@ impl Service for Payment {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args()
         .nth(1)
-        .unwrap_or_else(|| "./checkout-data".to_owned());
-    let system = System::open(dir)
-        .service(Orders)
-        .service(Stock)
-        .service(Payment)
-        .start()
-        .await?;
+        .unwrap_or("./checkout-data".to_owned());
+    let builder = System::open(dir).service(Orders).service(Stock);
+    let system = builder.service(Payment).start().await?;
     let orders = system.service::<Orders>();
-    for (order, cents) in [(1, 20_00), (2, 500_00)] {
+    for (order, cents) in [(1, 2_000), (2, 50_000)] {
         let watch = orders.watch(&order);
         let ended = watch.changed();
-        match orders.call(Buy { order, cents }).await {
+        match orders.call(Buy(order, cents)).await {
             Ok(()) => ended.await,
             Err(refused) => println!("order {order}: {refused}"),
         }
     }
-    let left = system
-        .service::<Stock>()
-        .query(Shelf { order: 0, cents: 0 })
-        .await?;
-    println!("left on the shelf: {left}");
     system.shutdown(seconds(10)).await?;
     Ok(())
 }

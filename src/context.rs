@@ -45,7 +45,7 @@ pub enum ContextError {
     Undeclared {
         /// The service.
         service: String,
-        /// Table, event, command or activity.
+        /// Table, event, command, timer or activity.
         what: String,
     },
 }
@@ -233,6 +233,8 @@ pub(crate) struct Shape {
     /// service handles its reply.
     pub(crate) commands: HashMap<(&'static str, &'static str), (ServiceId, bool)>,
     pub(crate) activities: Vec<&'static str>,
+    /// The timers that the service handles.
+    pub(crate) wakes: Vec<&'static str>,
     pub(crate) timers: TableId,
     pub(crate) plans: TableId,
 }
@@ -645,6 +647,11 @@ impl<S: Service> Context<S> {
             due,
             id: turn.new_id(),
         };
+        // Set now, it would be found to have no handler only when it is due.
+        if !turn.shape.wakes.contains(&M::NAME) {
+            turn.undeclared(format!("timer `{}`", M::NAME));
+            return timer;
+        }
         if let Ok(envelope) = turn.envelope(Kind::Timer, &message, false) {
             match envelope.encode() {
                 Ok(bytes) => {

@@ -184,7 +184,7 @@ pub(crate) struct Question {
 /// Puts a question to a service and waits for its answer.
 pub(crate) async fn ask(cell: &Cell, member: &Member, question: Question) -> RawAnswer {
     if !question.query {
-        cell.admit()?;
+        cell.admit(member)?;
     }
     let (reply, answer) = oneshot::channel();
     let Question {

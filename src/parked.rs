@@ -230,8 +230,10 @@ impl Parked {
         self.by_sender.get(&sender).copied().unwrap_or(0)
     }
 
+    /// How many messages are parked; those that only hold others back are dead letters.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        let held = |entry: &&Entry| entry.why == Why::Held;
+        self.entries.len() - self.entries.values().filter(held).count()
     }
 
     /// Only the first of a group may become due.

@@ -64,6 +64,12 @@ impl Shape {
                 .iter()
                 .map(|(name, _)| *name)
                 .collect(),
+            wakes: declaration
+                .handles
+                .iter()
+                .filter(|handled| handled.kind == Kind::Timer)
+                .map(|handled| handled.message)
+                .collect(),
             timers: around.table(TIMERS),
             plans: around.table(PLANS),
             tables,

@@ -117,7 +117,7 @@ pub struct SystemBuilder {
     transport: Option<WrapTransport>,
 }
 
-/// Puts another transport around the local one, for tests.
+/// Puts another transport in front of the local one.
 type WrapTransport = Box<dyn FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send>;
 
 /// Where a system runs.
@@ -171,6 +171,15 @@ impl SystemBuilder {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn faults(mut self, faults: Arc<dyn Faults>) -> Self {
         self.faults = faults;
+        self
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn transport(
+        mut self,
+        wrap: impl FnOnce(Arc<LocalTransport>) -> Arc<dyn Transport> + Send + 'static,
+    ) -> Self {
+        self.transport = Some(Box::new(wrap));
         self
     }
 
@@ -616,6 +625,16 @@ impl System {
             .drivers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn break_child(&self, service: &str, child: usize) -> bool {
+        let members = &self.inner.cell.members;
+        let place = members.iter().position(|member| member.name() == service);
+        if let Some(place) = place {
+            self.inner.root.break_child(place, child);
+        }
+        place.is_some()
     }
 
     #[cfg(any(test, feature = "testing"))]

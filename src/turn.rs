@@ -573,7 +573,8 @@ fn answer(
         Err(rejection) => seal_rejection(&rejection)?,
     };
     let envelope = Envelope {
-        id: new_message_id(setting.now, &mut fastrand::Rng::with_seed(setting.seed)),
+        // Not the handler's own sequence: its first message would get the same id.
+        id: new_message_id(setting.now, &mut fastrand::Rng::with_seed(!setting.seed)),
         kind: Kind::Reply,
         name: arrived.envelope.name.clone(),
         version: 1,
@@ -700,7 +701,8 @@ fn bury(
             attempts: row.attempts,
             next_at: setting.now,
             history: Vec::new(),
-            envelope: Vec::new(),
+            // Its key is what holds the followers, also after the next load.
+            envelope: arrived.bytes.to_vec(),
             result: None,
         };
         let sealed = parked::seal_parked(&origin, &held)?;

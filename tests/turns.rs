@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::{Copies, Notes, NotesOf, both, copies_of, note};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{Copies, Log, Noted, Notes, NotesOf, both, copies_of, note};
+use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
-use redeliver::{CallError, DeadReason, IdempotencyKey, seconds};
+use redeliver::{CallError, DeadReason, IdempotencyKey};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_survives_a_power_loss_and_is_told_to_others_once() {
@@ -119,15 +123,9 @@ async fn an_idempotency_key_is_forgotten_after_its_time() {
         .await
         .unwrap();
     test.advance(redeliver::days(8)).await;
-    assert!(
-        !notes
-            .command(note("a", 5))
-            .idempotency(key())
-            .send()
-            .await
-            .unwrap()
-            .replayed
-    );
+    let again = || notes.command(note("a", 5)).idempotency(key()).send();
+    assert!(!again().await.unwrap().replayed);
+    assert!(again().await.unwrap().replayed, "and kept anew");
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,4 +341,66 @@ async fn a_drained_system_has_answered_what_it_accepted_and_refuses_the_rest() {
         ));
     }
     assert_eq!(notes.call(note("a", 99)).await, Err(CallError::Draining));
+}
+
+/// Takes notes in strict order: a dead letter holds its followers.
+#[derive(Default, Clone)]
+struct Strict {
+    poisoned: Arc<AtomicBool>,
+    log: Log,
+}
+
+impl Service for Strict {
+    const NAME: &'static str = "strict";
+    fn handlers(on: &mut Handlers<Self>) {
+        on.event(Self::noted).hold_after_dead_letter::<Noted>();
+    }
+}
+
+impl Strict {
+    fn noted(&self, noted: Noted, _: &mut Context<Self>) -> Result<(), Rejection> {
+        let poisoned = self.poisoned.load(Ordering::Relaxed);
+        assert!(!poisoned || noted.n != 13, "13 is poison");
+        self.log.add(format!("{} {}", noted.key, noted.n));
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_may_hold_its_followers_until_an_operator_decides() {
+    for discard in [false, true] {
+        let strict = Strict::default();
+        strict.poisoned.store(true, Ordering::Relaxed);
+        let build = strict.clone();
+        let mut test = TestSystem::start(10, move |system| {
+            system.service(Notes).service(build.clone())
+        })
+        .await
+        .unwrap();
+        let notes = test.system().service::<Notes>();
+        for (key, n) in [("a", 13), ("a", 1), ("b", 2), ("a", 3)] {
+            notes.call(note(key, n)).await.unwrap();
+        }
+        test.quiet().await;
+        assert_eq!(strict.log.lines(), ["b 2"]);
+        test.crash();
+        test.reopen().await.unwrap();
+        test.quiet().await;
+        assert_eq!(strict.log.lines(), ["b 2"]);
+        let report = common::stream(test.system(), "notes", "strict");
+        assert_eq!((report.dead, report.parked), (1, 2));
+        assert_eq!(common::service(test.system(), "strict").parked, 2);
+        strict.poisoned.store(false, Ordering::Relaxed);
+        let letters = test.system().dead_letters("strict", 10).unwrap();
+        let id = &letters[0].id;
+        let expected: &[&str] = if discard {
+            assert!(test.system().discard("strict", id).await.unwrap());
+            &["b 2", "a 1", "a 3"]
+        } else {
+            assert!(test.system().redrive("strict", id).await.unwrap());
+            &["b 2", "a 13", "a 1", "a 3"]
+        };
+        test.quiet().await;
+        assert_eq!(strict.log.lines(), expected);
+    }
 }

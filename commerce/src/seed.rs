@@ -163,7 +163,15 @@ pub async fn sow(shop: &Shop, currency: Currency) -> Result<(), SeedError> {
 
 fn is_empty(data: &Path) -> io::Result<bool> {
     match fs::read_dir(data) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        Ok(entries) => {
+            for entry in entries {
+                // A file system of its own is not empty either.
+                if entry?.file_name() != "lost+found" {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
     }

@@ -294,6 +294,8 @@ fn a_body_that_is_no_json_of_ours_is_refused_and_changes_nothing() {
     orders(&mut client, &[], good.as_bytes()).problem(415, "unsupported-media-type");
     let long = format!("{}{good}", " ".repeat(256 * 1024));
     orders(&mut client, &[JSON], long.as_bytes()).problem(413, "body-too-large");
+    // Its body was not read, so its connection is of no more use.
+    let mut client = server.client();
     assert_eq!(world(&server, &mut client), before);
 }
 
@@ -393,6 +395,12 @@ fn what_is_not_there_is_not_found_and_what_cannot_be_done_is_not_allowed() {
             "{method} {path}"
         );
     }
+    let options = client.request("OPTIONS", "/api/v1/orders", &[], None);
+    assert_eq!(options.status, 204);
+    let allow = options.header("allow").unwrap();
+    assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+    let head = client.request("HEAD", "/api/v1/orders", &[], None);
+    assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(world(&server, &mut client), before);
 }
 

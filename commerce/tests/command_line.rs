@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 
 use common::{Client, Server, commerce, ended, run};
 use serde_json::Value;
@@ -219,4 +220,44 @@ fn assert_seeded(client: &mut Client) {
         assert_eq!(item["on_hand"], commerce::seed::UNITS, "{item}");
         assert_eq!(item["available"], commerce::seed::UNITS, "{item}");
     }
+}
+
+#[test]
+fn who_waits_for_an_order_is_answered_before_the_server_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (mut waiting, mut looking) = (server.client(), server.client());
+    let waits = std::thread::spawn(move || {
+        let order = common::order_of(&common::product(0), 1, "tok_slow");
+        waiting.post_with("/api/v1/orders", &[("prefer", "wait=30")], &order)
+    });
+    let none = serde_json::json!([]);
+    while looking.get("/api/v1/orders").expect(200)["items"] == none {}
+    let ended = server.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let answer = waits.join().unwrap();
+    let placed = answer.expect(202)["id"].as_str().unwrap().to_owned();
+    let server = Server::start(dir.path());
+    let path = format!("/api/v1/orders/{placed}");
+    server.client().get(&path).expect(200);
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_takes_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    // A request whose body does not come holds the drain up.
+    let mut slow = std::net::TcpStream::connect(&server.address).unwrap();
+    let head = "POST /api/v1/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
+    slow.write_all(head.as_bytes()).unwrap();
+    // Its connection is served once another one, opened later, is answered.
+    server.client().get("/livez").expect(200);
+    server.signal("TERM");
+    while !server.has_said("stopping") {
+        std::thread::yield_now();
+    }
+    server.signal("TERM");
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    Server::start(dir.path());
 }

@@ -1,7 +1,7 @@
 //! The cell: one store and the services that live in it, as their actors share them.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ pub(crate) struct Cell {
     by_id: Vec<Option<usize>>,
     pressure: AtomicU8,
     pressure_checked: AtomicI64,
+    /// Senders of streams beyond their budget, as of the last check.
+    crowded: Mutex<Vec<ServiceId>>,
     /// Cancelled when the system begins to drain.
     pub(crate) draining: CancellationToken,
     pub(crate) faults: Arc<dyn Faults>,
@@ -73,6 +75,9 @@ pub(crate) struct Suspects {
 pub(crate) trait Faults: Send + Sync {
     /// Called before a handler runs; may panic or abort.
     fn before_handler(&self, service: &str, message: &str);
+
+    /// Called when a service's actor loads its state; may panic.
+    fn before_load(&self, _service: &str) {}
 }
 
 /// No failures.
@@ -265,6 +270,7 @@ impl Cell {
             by_id,
             pressure: AtomicU8::new(0),
             pressure_checked: AtomicI64::new(i64::MIN),
+            crowded: Mutex::new(Vec::new()),
             draining: CancellationToken::new(),
             faults,
         }
@@ -286,8 +292,8 @@ impl Cell {
         self.members.iter().find(|member| member.name() == name)
     }
 
-    /// Whether commands from outside may come in; the reason if not.
-    pub(crate) fn admit(&self) -> Result<(), CallError> {
+    /// Whether commands to a service may come in from outside; the reason if not.
+    pub(crate) fn admit(&self, member: &Member) -> Result<(), CallError> {
         if self.draining.is_cancelled() {
             return Err(CallError::Draining);
         }
@@ -295,7 +301,8 @@ impl Cell {
             0 => return Ok(()),
             PRESSURE_SPACE => "the disk is almost full",
             PRESSURE_CHECKPOINT => "changes wait for a checkpoint",
-            PRESSURE_STREAM => "a service's backlog exceeds its budget",
+            PRESSURE_STREAM if !self.crowded().contains(&member.id()) => return Ok(()),
+            PRESSURE_STREAM => "too much waits for the services that this one sends to",
             _ => {
                 return Err(CallError::OutcomeUnknown {
                     reason: "the store is closed".to_owned(),
@@ -308,6 +315,10 @@ impl Cell {
         })
     }
 
+    fn crowded(&self) -> MutexGuard<'_, Vec<ServiceId>> {
+        self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store's figures are read at most every few milliseconds: they take locks.
     fn pressure(&self) -> u8 {
         const CHECK_EVERY_MICROS: i64 = 5_000;
@@ -318,6 +329,11 @@ impl Cell {
         }
         self.pressure_checked.store(wall, Ordering::Relaxed);
         let usage = self.store.usage();
+        *self.crowded() = usage
+            .streams_over_budget
+            .iter()
+            .map(|stream| stream.sender)
+            .collect();
         let pressure = if matches!(usage.state, CellState::Closed(_)) {
             PRESSURE_CLOSED
         } else if usage.space != Space::Ok {

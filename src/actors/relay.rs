@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,9 @@ pub(crate) struct Relay {
     service: ServiceId,
     window: u64,
     streams: Mutex<BTreeMap<ServiceId, Outgoing>>,
+    /// Receivers that want to be sent again what follows a number. Noted first and granted by
+    /// whoever holds `streams`: a receiver that finds a gap says so in the middle of a delivery.
+    wishes: Mutex<Vec<(ServiceId, Sequence)>>,
     actor: Mutex<Option<ActorRef<Greet>>>,
     armed: AtomicBool,
 }
@@ -38,6 +41,7 @@ impl Relay {
             service,
             window,
             streams: Mutex::new(BTreeMap::new()),
+            wishes: Mutex::new(Vec::new()),
             actor: Mutex::new(None),
             armed: AtomicBool::new(false),
         }
@@ -84,6 +88,7 @@ impl Relay {
             None => {}
         }
         drop(streams);
+        self.grant(cell);
         self.arm();
     }
 
@@ -93,17 +98,43 @@ impl Relay {
             outgoing.acknowledged(consumed);
             pump(cell, stream, outgoing);
         }
+        drop(streams);
+        self.grant(cell);
     }
 
     pub(crate) fn resumed(&self, cell: &Cell, stream: StreamId, accepted: Sequence) {
-        let mut streams = self.streams();
-        let outgoing = streams
-            .entry(stream.receiver)
-            .or_insert_with(|| Outgoing::new(cell.store.mark(stream).consumed, self.window));
-        outgoing.resume(accepted);
-        pump(cell, stream, outgoing);
-        drop(streams);
+        self.wishes().push((stream.receiver, accepted));
+        self.grant(cell);
         self.arm();
+    }
+
+    /// Grants the wishes, unless somebody holds the streams, who will do it afterwards.
+    fn grant(&self, cell: &Cell) {
+        loop {
+            // Looked at after the streams were let go: whoever failed to get hold of them in
+            // between had noted its wish before that.
+            if self.wishes().is_empty() {
+                return;
+            }
+            let mut streams = match self.streams.try_lock() {
+                Ok(streams) => streams,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let wishes = std::mem::take(&mut *self.wishes());
+            for (receiver, accepted) in wishes {
+                let stream = self.stream(receiver);
+                let outgoing = streams.entry(receiver).or_insert_with(|| {
+                    Outgoing::new(cell.store.mark(stream).consumed, self.window)
+                });
+                outgoing.resume(accepted);
+                pump(cell, stream, outgoing);
+            }
+        }
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Vec<(ServiceId, Sequence)>> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins anew from the marks; everything beyond them is handed on again.
@@ -115,6 +146,8 @@ impl Relay {
             pump(cell, stream, &mut outgoing);
             streams.insert(stream.receiver, outgoing);
         }
+        drop(streams);
+        self.grant(cell);
     }
 
     /// Greets every receiver that owes an acknowledgement; whether any does.

@@ -21,6 +21,9 @@ pub(crate) struct Root {
 pub(crate) enum RootOrder {
     /// Try a failed service again, by an operator's word.
     Revive(usize),
+    /// Kill a child of a service's supervisor, to see it restarted.
+    #[cfg(any(test, feature = "testing"))]
+    Break(usize, usize),
 }
 
 struct RootActor;
@@ -43,6 +46,12 @@ impl Root {
     /// Revives a failed service.
     pub(crate) fn revive(&self, place: usize) {
         let _ = self.actor.cast(RootOrder::Revive(place));
+    }
+
+    /// Kills a child of a service's supervisor.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn break_child(&self, place: usize, child: usize) {
+        let _ = self.actor.cast(RootOrder::Break(place, child));
     }
 
     /// Stops the tree, leaves first, and waits for its end.
@@ -89,11 +98,16 @@ impl Actor for RootActor {
     async fn handle(
         &self,
         _myself: ActorRef<RootOrder>,
-        RootOrder::Revive(place): RootOrder,
+        order: RootOrder,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
+        let (place, order) = match order {
+            RootOrder::Revive(place) => (place, Order::Revive),
+            #[cfg(any(test, feature = "testing"))]
+            RootOrder::Break(place, child) => (place, Order::Break(child)),
+        };
         if let Some(supervisor) = state.supervisors.get(place) {
-            let _ = supervisor.cast(Order::Revive);
+            let _ = supervisor.cast(order);
         }
         Ok(())
     }

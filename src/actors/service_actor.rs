@@ -116,6 +116,7 @@ impl Actor for ServiceActor {
 
 impl ServiceState {
     fn load(cell: Arc<Cell>, member: Arc<Member>) -> Result<ServiceState, ActorProcessingErr> {
+        cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
         let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;
@@ -749,7 +750,8 @@ impl ServiceState {
             };
         let mut concluded = concluded;
         let output = outside.map(|outside| {
-            concluded.commit.writes.extend(outside.expired);
+            // Before the new answer, which may be stored under a key that has expired.
+            concluded.commit.writes.splice(0..0, outside.expired);
             let answer = match concluded.answer.take() {
                 Some(Ok(reply)) => Ok(Answered {
                     reply,

@@ -27,11 +27,19 @@ use crate::turn::{self, Arrived, Setting};
 pub(crate) enum Order {
     /// Start the tree.
     Start,
-    /// Restart these children now.
-    Restart(Vec<usize>),
-    /// Try a failed service again.
+    /// Restart these children now, unless the service has failed since this was decided.
+    Restart(Trial, Vec<usize>),
+    /// Try a failed service again, by an operator's word.
     Revive,
+    /// Try a failed service again, unless that has been done since this was decided.
+    ReviveByItself(Trial),
+    /// Kill a child, to see it restarted.
+    #[cfg(any(test, feature = "testing"))]
+    Break(usize),
 }
+
+/// Counts how often a service was tried again after it had failed.
+type Trial = u64;
 
 /// The children in start order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +58,7 @@ pub(crate) struct Tree {
     cell: Arc<Cell>,
     member: Arc<Member>,
     history: History,
+    trial: Trial,
     children: [Option<Child>; ROLES.len()],
 }
 
@@ -73,6 +82,7 @@ impl Actor for ServiceSupervisor {
             cell,
             member,
             history: History::default(),
+            trial: 0,
             children: [const { None }; ROLES.len()],
         })
     }
@@ -85,17 +95,21 @@ impl Actor for ServiceSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Start => tree.start(&myself, &[0, 1, 2]).await,
-            Order::Restart(children) => tree.start(&myself, &children).await,
-            Order::Revive => {
-                if tree.member.status.life().0 == Life::Failed {
-                    tracing::info!(
-                        service = tree.member.name(),
-                        "a failed service is tried again"
-                    );
-                    tree.history = History::default();
-                    tree.member.status.in_a_row.store(0, Ordering::Relaxed);
-                    tree.member.port.welcome();
-                    tree.start(&myself, &[0, 1, 2]).await;
+            Order::Restart(trial, children) => {
+                if trial == tree.trial && tree.member.status.life().0 != Life::Failed {
+                    tree.start(&myself, &children).await;
+                }
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Order::Break(place) => {
+                if let Some(Some(child)) = tree.children.get(place) {
+                    child.actor.kill();
+                }
+            }
+            Order::Revive => tree.revive(&myself).await,
+            Order::ReviveByItself(trial) => {
+                if trial == tree.trial {
+                    tree.revive(&myself).await;
                 }
             }
         }
@@ -140,16 +154,35 @@ impl Actor for ServiceSupervisor {
 }
 
 impl Tree {
+    /// Tries a failed service again.
+    async fn revive(&mut self, myself: &ActorRef<Order>) {
+        if self.member.status.life().0 != Life::Failed {
+            return;
+        }
+        tracing::info!(
+            service = self.member.name(),
+            "a failed service is tried again"
+        );
+        self.trial += 1;
+        self.history = History::default();
+        let status = &self.member.status;
+        status.in_a_row.store(0, Ordering::Relaxed);
+        status.set_life(Life::Restarting, None);
+        self.member.port.welcome();
+        self.start(myself, &[0, 1, 2]).await;
+    }
+
     /// Starts children that do not run; failing that, decides what to do about it.
     async fn start(&mut self, myself: &ActorRef<Order>, places: &[usize]) {
-        for place in places {
+        for (nth, place) in places.iter().enumerate() {
             if self.children[*place].is_some() {
                 continue;
             }
             if let Err(error) = self.spawn(myself, *place).await {
-                // A child whose start fails sends no event.
-                self.decide(myself, *place, format!("its start failed: {error}"))
-                    .await;
+                // A child whose start fails sends no event. Those that were to start after it do
+                // so with it, whatever the strategy says of them.
+                let cause = format!("its start failed: {error}");
+                self.decide(myself, *place, &places[nth..], cause).await;
                 return;
             }
         }
@@ -211,7 +244,7 @@ impl Tree {
             Some(Stop::Store(error)) => {
                 self.fail(myself, error.to_string()).await;
             }
-            Some(Stop::Superseded) | None => self.decide(myself, place, cause).await,
+            Some(Stop::Superseded) | None => self.decide(myself, place, &[], cause).await,
         }
     }
 
@@ -262,7 +295,14 @@ impl Tree {
         self.start(myself, &[place]).await;
     }
 
-    async fn decide(&mut self, myself: &ActorRef<Order>, place: usize, cause: String) {
+    /// Decides about a failed child. `also` names others that do not run and should.
+    async fn decide(
+        &mut self,
+        myself: &ActorRef<Order>,
+        place: usize,
+        also: &[usize],
+        cause: String,
+    ) {
         let (now, random) = (self.cell.now(), self.cell.clock.entropy());
         let decision = self.history.decide(
             &self.member.supervision,
@@ -273,7 +313,13 @@ impl Tree {
             random,
         );
         match decision {
-            Decision::Restart { children, after } => {
+            Decision::Restart {
+                mut children,
+                after,
+            } => {
+                children.extend(also);
+                children.sort_unstable();
+                children.dedup();
                 tracing::warn!(service = self.member.name(), cause, ?after, "restarting");
                 let mut running: Vec<usize> = children.clone();
                 running.retain(|child| self.children[*child].is_some());
@@ -282,7 +328,8 @@ impl Tree {
                 if after.is_zero() {
                     Box::pin(self.start(myself, &children)).await;
                 } else {
-                    drop(myself.send_after(after, move || Order::Restart(children)));
+                    let trial = self.trial;
+                    drop(myself.send_after(after, move || Order::Restart(trial, children)));
                 }
             }
             Decision::Fail { reason } => self.fail(myself, reason).await,
@@ -305,7 +352,8 @@ impl Tree {
             .port
             .refuse(CallError::ServiceFailed { service, reason }, true);
         if let Some(after) = self.member.supervision.revive_after {
-            drop(myself.send_after(after, || Order::Revive));
+            let trial = self.trial;
+            drop(myself.send_after(after, move || Order::ReviveByItself(trial)));
         }
     }
 

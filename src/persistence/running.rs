@@ -54,6 +54,20 @@ impl SharedMemory {
         SharedMemory::Simulated((0..bytes / 8).map(|_| AtomicU64::new(0)).collect())
     }
 
+    /// A copy that goes its own way: what a process leaves behind when it is killed. A mapped file
+    /// is its own copy.
+    pub(crate) fn left_behind(&self) -> SharedMemory {
+        match self {
+            SharedMemory::Simulated(words) => SharedMemory::Simulated(
+                words
+                    .iter()
+                    .map(|word| AtomicU64::new(word.load(Ordering::Acquire)))
+                    .collect(),
+            ),
+            SharedMemory::Mapped(map) => SharedMemory::Mapped(map.clone()),
+        }
+    }
+
     fn word(&self, index: usize) -> Option<&AtomicU64> {
         match self {
             SharedMemory::Simulated(words) => words.get(index),

@@ -248,6 +248,10 @@ impl SimDisk {
         let mut machine = self.machine();
         machine.life += 1;
         machine.locks.clear();
+        // What is left of the killed process in this one must not reach what it left behind.
+        for memory in machine.memory.values_mut() {
+            *memory = memory.left_behind();
+        }
     }
 
     /// All files with their sizes.

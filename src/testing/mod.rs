@@ -66,10 +66,12 @@ mod rows;
 mod system;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use decided::Decided;
 pub use kit::ServiceKit;
-pub use system::{TEST_EPOCH, TestSystem};
+pub use system::{Child, TEST_EPOCH, TestSystem};
+pub use transport::TransportFaults;
 
 pub use crate::clock::VirtualClock;
 pub use crate::persistence::sim_disk::{Fault, SimDisk};

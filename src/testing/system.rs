@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::actors::cell::{Cell, Faults};
+use crate::actors::cell::{Cell, Faults, Life, Member};
 use crate::clock::{Timestamp, VirtualClock};
 use crate::persistence::sim_disk::SimDisk;
 use crate::persistence::sim_engine::SimEngine;
 use crate::system::{StartError, System, SystemBuilder};
+use crate::testing::transport::{FaultState, FaultyTransport, TransportFaults};
 
 /// When a test system's time begins: 2026-01-01T00:00:00Z.
 pub const TEST_EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -57,9 +58,21 @@ pub struct TestSystem {
     disk: SimDisk,
     engine: SimEngine,
     clock: Arc<VirtualClock>,
-    panics: Arc<SeededPanics>,
+    faults: Arc<SeededFaults>,
+    transport: Arc<FaultState>,
     build: Build,
     system: Option<System>,
+}
+
+/// An actor under a service's supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Child {
+    /// The service actor, which takes the turns.
+    Service,
+    /// The relay, which hands messages on.
+    Relay,
+    /// The pool, which runs activities.
+    Pool,
 }
 
 impl fmt::Debug for TestSystem {
@@ -93,13 +106,15 @@ impl TestSystem {
         seed: u64,
         build: impl Fn(SystemBuilder) -> SystemBuilder + Send + Sync + 'static,
     ) -> TestSystem {
+        let disk = SimDisk::new(seed);
         TestSystem {
             seed,
             lives: 0,
-            disk: SimDisk::new(seed),
             engine: SimEngine::new(seed),
             clock: Arc::new(VirtualClock::new(TEST_EPOCH, seed)),
-            panics: Arc::new(SeededPanics::new(seed)),
+            faults: Arc::new(SeededFaults::new(seed, disk.clone())),
+            transport: Arc::new(FaultState::new(seed)),
+            disk,
             build: Box::new(build),
             system: None,
         }
@@ -134,7 +149,51 @@ impl TestSystem {
 
     /// Makes each handler call panic with this probability, by the seed.
     pub fn panic_with(&self, probability: f64) {
-        self.panics.state().probability = probability;
+        self.faults.state().probability = probability;
+    }
+
+    /// Aborts the process whenever this message is about to be handled: everything written to
+    /// files stays, everything else is gone. Wait for it with [`TestSystem::aborted`].
+    pub fn abort_before(&self, service: &str, message: &str) {
+        let point = (service.to_owned(), message.to_owned());
+        self.faults.state().aborts.push(point);
+    }
+
+    /// Handles again what [`TestSystem::abort_before`] has named.
+    pub fn abort_no_more(&self) {
+        self.faults.state().aborts.clear();
+    }
+
+    /// Lets time pass until the process has aborted; then the system is gone, as after
+    /// [`TestSystem::kill`].
+    ///
+    /// # Panics
+    ///
+    /// If that does not happen within a virtual hour.
+    pub async fn aborted(&mut self) {
+        for _ in 0..360_000 {
+            if self.faults.state().aborted {
+                self.kill();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the process does not abort: {:#?}", self.system().report());
+    }
+
+    /// Makes the next `times` loads of a service's state panic.
+    pub fn fail_loads(&self, service: &str, times: u32) {
+        self.faults.state().loads = Some((service.to_owned(), times));
+    }
+
+    /// Sets what goes wrong between services from now on.
+    pub fn transport_with(&self, faults: TransportFaults) {
+        self.transport.set(faults);
+    }
+
+    /// Kills an actor, as a bug of the library would. Answers whether there is such a service.
+    pub fn break_child(&self, service: &str, child: Child) -> bool {
+        self.system().break_child(service, child as usize)
     }
 
     /// The power fails: the system is gone, and with it a random legal part of what was not
@@ -147,7 +206,9 @@ impl TestSystem {
 
     /// The process is killed: everything it wrote to files is there, nothing else.
     pub fn kill(&mut self) {
-        self.disk.abort();
+        if !std::mem::take(&mut self.faults.state().aborted) {
+            self.disk.abort();
+        }
         self.engine.crash();
         self.system = None;
     }
@@ -161,6 +222,9 @@ impl TestSystem {
 
     /// Opens what has survived, as a new process would; shuts down first if the system runs.
     pub async fn reopen(&mut self) -> Result<(), StartError> {
+        if self.faults.state().aborted {
+            self.kill();
+        }
         if let Some(system) = self.system.take() {
             // Whatever goes wrong here, the reopening will find.
             let _ = system.shutdown(Duration::from_secs(60)).await;
@@ -182,7 +246,9 @@ impl TestSystem {
                 Arc::new(self.engine.factory()),
                 self.clock.clone(),
             )
-            .faults(self.panics.clone());
+            .faults(self.faults.clone());
+        let faults = self.transport.clone();
+        let builder = builder.transport(move |local| Arc::new(FaultyTransport::new(local, faults)));
         self.system = Some(builder.start().await?);
         Ok(())
     }
@@ -193,7 +259,8 @@ impl TestSystem {
     }
 
     /// Runs until nothing is left to do by itself: no message waits, no activity is on its way,
-    /// everything queued is durable. Timers that are not due yet may wait.
+    /// everything queued is durable. Timers that are not due yet may wait, and so may all that is
+    /// for a failed service.
     ///
     /// # Panics
     ///
@@ -217,10 +284,15 @@ impl TestSystem {
 }
 
 fn is_quiet(cell: &Cell) -> bool {
+    // A failed service waits for its revival, and so does everything for it.
+    let failed = |member: &Member| member.status.life().0 == Life::Failed;
     let at_rest = cell.members.iter().all(|member| {
-        member.port.is_idle()
-            && !member.status.unsettled.load(Ordering::Relaxed)
-            && member.status.activities.load(Ordering::Relaxed) == 0
+        // One that starts has not looked yet whether there is anything to do.
+        failed(member)
+            || member.status.life().0 == Life::Running
+                && member.port.is_idle()
+                && !member.status.unsettled.load(Ordering::Relaxed)
+                && member.status.activities.load(Ordering::Relaxed) == 0
     });
     let usage = cell.store.usage();
     at_rest
@@ -228,43 +300,73 @@ fn is_quiet(cell: &Cell) -> bool {
         && cell.store.streams().iter().all(|stream| {
             let failed = cell
                 .member(stream.id.receiver)
-                .is_none_or(|member| member.status.life().0 == crate::actors::cell::Life::Failed);
+                .is_none_or(|member| failed(member));
             failed || stream.sent == stream.mark.consumed
         })
 }
 
-/// Panics in handlers, by a seed.
-struct SeededPanics {
-    state: Mutex<PanicState>,
+/// Panics in handlers by a seed, and failures on demand.
+struct SeededFaults {
+    disk: SimDisk,
+    state: Mutex<FaultPlan>,
 }
 
-struct PanicState {
+struct FaultPlan {
     random: fastrand::Rng,
     probability: f64,
+    /// Service and message before whose handling the process aborts.
+    aborts: Vec<(String, String)>,
+    /// Whether it has.
+    aborted: bool,
+    /// A service whose next loads fail.
+    loads: Option<(String, u32)>,
 }
 
-impl SeededPanics {
-    fn new(seed: u64) -> SeededPanics {
-        SeededPanics {
-            state: Mutex::new(PanicState {
+impl SeededFaults {
+    fn new(seed: u64, disk: SimDisk) -> SeededFaults {
+        SeededFaults {
+            disk,
+            state: Mutex::new(FaultPlan {
                 random: fastrand::Rng::with_seed(!seed),
                 probability: 0.0,
+                aborts: Vec::new(),
+                aborted: false,
+                loads: None,
             }),
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, PanicState> {
+    fn state(&self) -> std::sync::MutexGuard<'_, FaultPlan> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Faults for SeededPanics {
+impl Faults for SeededFaults {
     fn before_handler(&self, service: &str, message: &str) {
-        let draw = {
+        let (aborts, panics) = {
             let mut state = self.state();
+            let here = |(at, name): &(String, String)| at == service && name == message;
+            let aborts = state.aborted || state.aborts.iter().any(here);
+            if aborts && !std::mem::replace(&mut state.aborted, true) {
+                self.disk.abort();
+            }
             let probability = state.probability;
-            probability > 0.0 && state.random.f64() < probability
+            let panics = !aborts && probability > 0.0 && state.random.f64() < probability;
+            (aborts, panics)
         };
-        assert!(!draw, "a seeded panic in {service}/{message}");
+        // After an abort nothing runs; a panic is as near to that as one can get in here.
+        assert!(!aborts, "the process has aborted at {service}/{message}");
+        assert!(!panics, "a seeded panic in {service}/{message}");
+    }
+
+    fn before_load(&self, service: &str) {
+        let fails = match &mut self.state().loads {
+            Some((at, times)) if at == service && *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        };
+        assert!(!fails, "the state of {service} could not be loaded");
     }
 }

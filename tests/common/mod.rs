@@ -174,3 +174,57 @@ pub async fn copies_of(system: &redeliver::System, key: &str) -> Vec<u64> {
         .await
         .unwrap()
 }
+
+/// Declares messages: type, wire name, fields.
+#[macro_export]
+macro_rules! messages {
+    ($($type:ident = $name:literal { $($field:ident: $of:ty),* })*) => {$(
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct $type { $(pub $field: $of),* }
+        impl Message for $type {
+            const NAME: &'static str = $name;
+        }
+    )*};
+}
+
+/// What handlers and activities have done, in order, over all lives of a system.
+#[derive(Debug, Default, Clone)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn add(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+    pub fn count(&self, line: &str) -> usize {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|other| *other == line)
+            .count()
+    }
+    pub fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+/// A stream's report.
+pub fn stream(system: &redeliver::System, from: &str, to: &str) -> redeliver::StreamReport {
+    let streams = system.report().streams;
+    let found = streams
+        .iter()
+        .find(|stream| (stream.from.as_str(), stream.to.as_str()) == (from, to));
+    found
+        .unwrap_or_else(|| panic!("no stream from {from} to {to}: {streams:?}"))
+        .clone()
+}
+
+/// A service's report.
+pub fn service(system: &redeliver::System, name: &str) -> redeliver::ServiceReport {
+    let services = system.report().services;
+    let found = services.iter().find(|service| service.name == name);
+    found.unwrap_or_else(|| panic!("no service {name}")).clone()
+}

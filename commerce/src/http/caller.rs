@@ -3,11 +3,16 @@
 //! Until there is authentication, whoever can reach the loopback address and shows no credentials
 //! is the user `development`, who has every role. Credentials are refused, not ignored: whoever
 //! sends some believes that they count.
+//!
+//! Web pages that a browser on this machine shows can reach the loopback address too. They are
+//! told by the name under which they reach it, or by the origin that the browser adds.
+
+use std::net::IpAddr;
 
 use redeliver::http::Problem;
 use uuid::Uuid;
 use warp::http::HeaderMap;
-use warp::http::header::AUTHORIZATION;
+use warp::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -43,6 +48,12 @@ pub(super) struct Caller {
 impl Caller {
     /// Who sends these headers.
     pub(super) fn of(headers: &HeaderMap) -> Result<Caller, Problem> {
+        if !is_local(headers) {
+            return Err(Problem::forbidden(
+                "this server acts for whoever is on its machine and so takes no requests of \
+                 web pages from elsewhere; use 127.0.0.1 or localhost as its address",
+            ));
+        }
         if headers.contains_key(AUTHORIZATION) {
             return Err(Problem::unauthorized(
                 "this server has no users yet and cannot check the token; send the request \
@@ -94,6 +105,32 @@ impl Caller {
     }
 }
 
+/// Whether the request names this machine, as everything but a foreign web page does.
+fn is_local(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    let host = text(HOST).is_none_or(is_local_host);
+    let origin = text(ORIGIN).is_none_or(|origin| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, host)| is_local_host(host))
+    });
+    host && origin
+}
+
+/// A loopback address or `localhost`, with any port. A name without dots is nobody's domain, so
+/// no page from elsewhere has it.
+fn is_local_host(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => !host.contains('.') || host.to_ascii_lowercase().ends_with(".localhost"),
+    }
+}
+
 /// Lets only operators pass to what is below `/admin`.
 pub(super) fn operator() -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::path::full()
@@ -121,6 +158,41 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
         assert_eq!(Caller::of(&headers).unwrap_err().status(), 401);
+    }
+
+    #[test]
+    fn web_pages_from_elsewhere_are_nobody() {
+        let of = |name, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            Caller::of(&headers).map_err(|problem| problem.status().as_u16())
+        };
+        for host in [
+            "127.0.0.1:8080",
+            "localhost:1",
+            "[::1]:80",
+            "[::1]",
+            "a.localhost",
+            "x",
+        ] {
+            assert!(of(HOST, host).is_ok(), "{host}");
+        }
+        for host in [
+            "shop.example:8080",
+            "127.0.0.1.example",
+            "192.0.2.1",
+            "[2001:db8::1]:1",
+        ] {
+            assert_eq!(of(HOST, host), Err(403), "{host}");
+        }
+        assert!(of(ORIGIN, "http://localhost:8080").is_ok());
+        for origin in [
+            "https://shop.example",
+            "null",
+            "http://127.0.0.1.example:8080",
+        ] {
+            assert_eq!(of(ORIGIN, origin), Err(403), "{origin}");
+        }
     }
 
     #[test]

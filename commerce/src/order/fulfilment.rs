@@ -261,7 +261,8 @@ impl Saga for Fulfilment {
                 SagaState::Review { reason, .. } => Some(reason.clone()),
                 _ => None,
             };
-            if under_way && !row.shipped {
+            // Nobody is told that an order is on its way after it was given up.
+            if under_way && !row.shipped && !row.is_given_up() {
                 leaves = order.parcel.as_ref();
                 row.shipped = leaves.is_some();
             }

@@ -39,3 +39,6 @@ pub use requests::{
 };
 pub use service::Orders;
 pub use status::OrderStatus;
+
+#[cfg(test)]
+mod tests;

@@ -174,6 +174,12 @@ impl Order {
         }
     }
 
+    /// Whether it is cancelled, or will be by somebody's decision although its parcel has left.
+    pub fn is_given_up(&self) -> bool {
+        let written_off = |back: &TakeBack| back.purpose == TakeBackFor::WriteOff;
+        self.progress == OrderStatus::Cancelled || self.take_back.as_ref().is_some_and(written_off)
+    }
+
     /// As the outside sees it.
     pub fn view(self, id: OrderId, facts: OrderFacts) -> OrderView {
         OrderView {

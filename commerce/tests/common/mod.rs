@@ -176,6 +176,11 @@ impl Server {
         }
     }
 
+    /// Whether this has been written to standard error so far.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.stderr.lock().unwrap().contains(text)
+    }
+
     /// Everything on standard error, once the process has ended.
     fn said(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
