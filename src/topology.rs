@@ -178,7 +178,7 @@ impl Topology {
                     other.name == *former
                         || other.name != declaration.name && other.formerly.contains(former)
                 };
-                if declarations.iter().any(|other| used(other)) {
+                if declarations.iter().any(used) {
                     return Err(TopologyError::Claimed {
                         service: declaration.name.to_owned(),
                         name: (*former).to_owned(),
