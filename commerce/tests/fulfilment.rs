@@ -14,6 +14,7 @@ use commerce::payment::simulated::{Pace, SimulatedProvider};
 use commerce::payment::{Payment, PaymentMethod, PaymentOfOrder, PaymentStatus, PaymentView};
 use commerce::shipping::carrier::SimulatedCarrier;
 use commerce::shipping::{Deliver, Dispatch, ReturnShipment, ReturnedItem, Shipping};
+use redeliver::CallError;
 use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
 use uuid::Uuid;
@@ -59,6 +60,10 @@ impl Shop {
     }
 
     async fn place(&self, token: &str) -> OrderId {
+        self.try_place(token).await.unwrap()
+    }
+
+    async fn try_place(&self, token: &str) -> Result<OrderId, CallError> {
         let orders = self.test.system().service::<Orders>();
         let placed = orders.call(PlaceOrder {
             customer_id: SHOPPER,
@@ -78,7 +83,7 @@ impl Shop {
             payment_method: PaymentMethod::card(token),
             expected_total: None,
         });
-        placed.await.unwrap().id
+        Ok(placed.await?.id)
     }
 
     /// Places an order and lets everything happen that happens by itself.
@@ -285,5 +290,57 @@ async fn cards_of_every_mood_end_in_an_order_that_is_over_or_confirmed() {
         let order = shop.settled(token).await;
         assert_eq!(order.status, status, "{token}: {order:?}");
     }
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_and_power_losses_leave_every_accepted_order_and_the_stock_consistent() {
+    let mut shop = Shop::open(100).await;
+    let tokens = ["tok_ok", "tok_declined", "tok_ok", "tok_timeout_charged"];
+    let mut placed = Vec::new();
+    shop.test.panic_with(0.05);
+    for round in 0..12u64 {
+        for token in tokens {
+            // One whose handler panics is not accepted.
+            if let Ok(id) = shop.try_place(token).await {
+                placed.push(id);
+            }
+        }
+        let pause = std::time::Duration::from_micros(300 * round);
+        shop.test.advance(pause).await;
+        match round % 3 {
+            0 => shop.test.crash(),
+            1 => shop.test.kill(),
+            _ => {}
+        }
+        shop.test.reopen().await.unwrap();
+    }
+    shop.test.panic_with(0.0);
+    shop.test.advance(hours(1)).await;
+    shop.test.quiet().await;
+    assert!(placed.len() > 20, "{}", placed.len());
+    let mut confirmed = 0;
+    for id in placed {
+        let order = shop.order(id).await;
+        match order.status {
+            OrderStatus::Confirmed => {
+                confirmed += 1;
+                let payment = shop.payment(id).await;
+                assert_eq!(payment.status, PaymentStatus::Authorised, "{order:?}");
+            }
+            OrderStatus::Cancelled => {
+                assert!(order.cancel_reason.is_some());
+            }
+            other => panic!("{other} after the system is quiet: {order:?}"),
+        }
+    }
+    assert!(confirmed > 5, "{confirmed}");
+    let stock = shop.stock().await;
+    // More, if an order was accepted whose answer was lost.
+    assert!(stock.reserved >= 2 * confirmed, "{stock:?}");
+    assert_eq!(
+        (stock.on_hand, stock.available + stock.reserved),
+        (100, 100)
+    );
     shop.nothing_is_left_over();
 }

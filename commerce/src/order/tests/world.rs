@@ -153,7 +153,7 @@ impl World {
                 let no = Said::Declined(attempt, FailureKind::Hard);
                 self.from_payment.push_back(no);
             }
-            Asked::Pay { attempt } if self.money == Money::Held => {
+            Asked::Pay { attempt } if matches!(self.money, Money::Held | Money::Taken) => {
                 self.from_payment.push_back(Said::Authorised(attempt));
             }
             Asked::Pay { attempt } => match luck % 5 {
