@@ -137,6 +137,30 @@ pub(crate) fn check_orphans(cell: &Cell) -> Result<(), StartError> {
             Ok(())
         })?;
     }
+    // Services that are not there any more: what they still had to do.
+    for (id, name, _) in cell.store.services() {
+        if cell.member(id).is_some() {
+            continue;
+        }
+        for (table, own) in cell.store.tables(id) {
+            if own != TIMERS && own != PLANS && own != PARKED {
+                continue;
+            }
+            each_row(cell, table, |key, value| {
+                let bytes = if own == PARKED {
+                    let row = parked::open_parked(&key, &value)
+                        .map_err(|error| unreadable_of(&name, &error))?;
+                    Bytes::from(row.envelope)
+                } else {
+                    value
+                };
+                let envelope =
+                    Envelope::decode(&bytes).map_err(|error| unreadable_of(&name, &error))?;
+                orphans.insert((name.clone(), envelope.name().to_owned()));
+                Ok(())
+            })?;
+        }
+    }
     for stream in cell.store.streams() {
         let Some(member) = cell.member(stream.id.receiver) else {
             if stream.backlog_entries > 0 {
@@ -188,8 +212,12 @@ fn note_orphan(
 }
 
 fn damaged(member: &Member, error: &dyn std::fmt::Display) -> StartError {
+    unreadable_of(member.name(), error)
+}
+
+fn unreadable_of(service: &str, error: &dyn std::fmt::Display) -> StartError {
     StartError::Store(StoreError::Damaged {
-        what: format!("a stored message of {}", member.name()),
+        what: format!("a stored message of {service}"),
         detail: error.to_string(),
     })
 }
@@ -267,9 +295,8 @@ pub(crate) fn charge_interrupted(
                 suspects.since = cell.store.queued();
                 match case.what {
                     InHand::Message { sender, .. } => suspects.senders.push(sender),
-                    InHand::Command { .. } | InHand::Timer { .. } | InHand::Activity { .. } => {
-                        suspects.edge = true
-                    }
+                    InHand::Timer { .. } => suspects.timers = true,
+                    InHand::Command { .. } | InHand::Activity { .. } => suspects.edge = true,
                 }
                 tracing::warn!(service = member.name(), what = ?case.what, "what was in hand is not found; its way in runs suspect");
             }
@@ -331,11 +358,16 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
                     from: From::Timer(timer),
                 })));
             }
-            find_parked(
+            let parked = find_parked(
                 cell,
                 member,
                 |origin| matches!(origin, Origin::Timer(timer) if low_half(timer.id) == hash),
-            )
+            )?;
+            Ok(match parked {
+                // The turn that had set it was lost: it will be set again, under another id.
+                Found::Done => Found::Suspect,
+                found => found,
+            })
         }
         InHand::Activity { hash } => {
             let mut found = None;

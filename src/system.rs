@@ -292,7 +292,7 @@ async fn open(
                 });
                 Store::open(
                     options,
-                    Arc::new(RealDisk),
+                    Arc::new(RealDisk::default()),
                     engines,
                     clock,
                     Driving::Threads,

@@ -16,7 +16,6 @@ messages! {
     Work = "work" { n: u64 }
     Worked = "worked" { n: u64 }
     Misuse = "misuse" { how: String }
-    Wake = "wake" {}
     Count = "count" {}
 }
 impl Command for Work {
@@ -62,13 +61,21 @@ struct Worker<K> {
 
 impl<K> Clone for Worker<K> {
     fn clone(&self) -> Self {
-        Worker { log: self.log.clone(), broken: self.broken.clone(), kind: self.kind }
+        Worker {
+            log: self.log.clone(),
+            broken: self.broken.clone(),
+            kind: self.kind,
+        }
     }
 }
 
 impl<K> Default for Worker<K> {
     fn default() -> Self {
-        Worker { log: Log::default(), broken: Arc::default(), kind: std::marker::PhantomData }
+        Worker {
+            log: Log::default(),
+            broken: Arc::default(),
+            kind: std::marker::PhantomData,
+        }
     }
 }
 
@@ -78,7 +85,6 @@ impl<K: Kind> Service for Worker<K> {
         on.table(DONE)
             .event(Self::worked)
             .command(Self::misuse)
-            .timer(|_: &Self, _: Wake, _: &mut Context<Self>| Ok(()))
             .activity::<Errand>(|worker: &Self, _, _| {
                 worker.log.add("errand done");
                 Ok(())
@@ -90,7 +96,11 @@ impl<K: Kind> Service for Worker<K> {
 
 impl<K: Kind> Worker<K> {
     fn worked(&self, worked: Worked, cx: &mut Context<Self>) -> Result<(), Rejection> {
-        assert!(!self.broken.load(Ordering::Relaxed), "broken at {}", worked.n);
+        assert!(
+            !self.broken.load(Ordering::Relaxed),
+            "broken at {}",
+            worked.n
+        );
         self.log.add(format!("worked {}", worked.n));
         if worked.n == 5_000 {
             // The handler swallows the error; the turn must not commit all the same.
@@ -107,12 +117,6 @@ impl<K: Kind> Worker<K> {
         match misuse.how.as_str() {
             "undeclared" => drop(cx.get(FOREIGN, &1)),
             "misread" => drop(cx.get(MISREAD, &1)),
-            "huge" => drop(cx.put(DONE, &1, &1).map(|()| {
-                for n in 0..10 {
-                    cx.after(hours(1), Wake {});
-                    let _ = n;
-                }
-            })),
             _ => panic!("misused"),
         }
         Ok(())
@@ -130,7 +134,11 @@ impl<K: Kind> Activity<Worker<K>> for Errand {
     const DESTINATION: &'static str = "town";
     const IDEMPOTENT: bool = true;
     type Output = ();
-    async fn run(self, worker: Arc<Worker<K>>, _: ActivityContext) -> Result<(), redeliver::ActivityError> {
+    async fn run(
+        self,
+        worker: Arc<Worker<K>>,
+        _: ActivityContext,
+    ) -> Result<(), redeliver::ActivityError> {
         worker.log.add("errand begun");
         tokio::time::sleep(seconds(1)).await;
         Ok(())
@@ -156,7 +164,10 @@ async fn start<K: Kind>(seed: u64) -> (TestSystem, Worker<K>) {
     let worker = Worker::<K>::default();
     let build = worker.clone();
     let system = move |system: SystemBuilder| {
-        system.config(small()).service(Source).service(build.clone())
+        system
+            .config(small())
+            .service(Source)
+            .service(build.clone())
     };
     let test = TestSystem::start(seed, system).await.unwrap();
     test.quiet().await;
@@ -164,7 +175,11 @@ async fn start<K: Kind>(seed: u64) -> (TestSystem, Worker<K>) {
 }
 
 async fn work(test: &TestSystem, n: u64) {
-    test.system().service::<Source>().call(Work { n }).await.unwrap();
+    test.system()
+        .service::<Source>()
+        .call(Work { n })
+        .await
+        .unwrap();
 }
 
 async fn count<K: Kind>(test: &TestSystem) -> Result<u64, CallError> {
@@ -177,7 +192,12 @@ fn state(test: &TestSystem, name: &str) -> String {
 
 fn unhealthy(test: &TestSystem) -> Vec<String> {
     let health = test.system().health();
-    let bad: Vec<_> = health.checks.iter().filter(|check| !check.ok).map(|check| check.name.clone()).collect();
+    let bad: Vec<_> = health
+        .checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| check.name.clone())
+        .collect();
     assert_eq!(health.ready, bad.is_empty());
     bad
 }
@@ -210,7 +230,12 @@ async fn any_child_that_dies_is_restarted_under_every_strategy_and_nothing_is_lo
             work(&test, 2).await;
             test.quiet().await;
             assert_eq!(count::<K>(&test).await.unwrap(), 3, "{child:?}");
-            assert_eq!(worker.log.count("errand done"), 1, "{child:?}: {:?}", worker.log.lines());
+            assert_eq!(
+                worker.log.count("errand done"),
+                1,
+                "{child:?}: {:?}",
+                worker.log.lines()
+            );
         }
     }
     check::<OneForOne>().await;
@@ -244,7 +269,10 @@ async fn a_load_that_fails_is_tried_again_and_the_whole_tree_runs_afterwards() {
         let worker = Worker::<K>::default();
         let build = worker.clone();
         let mut test = TestSystem::prepare(3, move |system| {
-            system.config(small()).service(Source).service(build.clone())
+            system
+                .config(small())
+                .service(Source)
+                .service(build.clone())
         });
         test.fail_loads("worker", 2);
         test.reopen().await.unwrap();
@@ -269,7 +297,10 @@ async fn restarts_beyond_the_intensity_fail_the_service_and_only_it() {
     until_failed(&test, "worker").await;
     assert_eq!(unhealthy(&test), ["service:worker"]);
     let error = count::<Alone>(&test).await.unwrap_err();
-    assert!(matches!(&error, CallError::ServiceFailed { service, .. } if service == "worker"), "{error}");
+    assert!(
+        matches!(&error, CallError::ServiceFailed { service, .. } if service == "worker"),
+        "{error}"
+    );
     // The other goes on, and what it sends waits.
     work(&test, 1).await;
     work(&test, 2).await;
@@ -297,7 +328,11 @@ async fn a_restart_that_was_due_does_not_start_a_service_that_has_failed_meanwhi
     assert_eq!(state(&test, "worker"), "failed");
     work(&test, 1).await;
     test.advance(seconds(1)).await;
-    assert_eq!(stream(test.system(), "source", "worker").waiting, 1, "nothing of it runs");
+    assert_eq!(
+        stream(test.system(), "source", "worker").waiting,
+        1,
+        "nothing of it runs"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -337,7 +372,11 @@ async fn an_early_revival_is_not_followed_by_another_one_that_was_due() {
     until_failed(&test, "worker").await;
     worker.broken.store(false, Ordering::Relaxed);
     test.advance(seconds(30)).await;
-    assert_eq!(state(&test, "worker"), "failed", "its own minute has not passed");
+    assert_eq!(
+        state(&test, "worker"),
+        "failed",
+        "its own minute has not passed"
+    );
     test.advance(seconds(60)).await;
     test.quiet().await;
     assert_eq!(count::<OneForAll>(&test).await.unwrap(), 60);
@@ -351,7 +390,10 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
         test.quiet().await;
         let handle = test.system().service::<Worker<OneForOne>>();
         let error = handle.call(Misuse { how: how.into() }).await.unwrap_err();
-        assert!(matches!(error, CallError::ServiceFailed { .. }), "{how}: {error}");
+        assert!(
+            matches!(error, CallError::ServiceFailed { .. }),
+            "{how}: {error}"
+        );
         until_failed(&test, "worker").await;
         test.system().revive("worker");
         test.advance(Duration::from_millis(10)).await;
@@ -360,7 +402,10 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
         work(&test, 5_000).await;
         until_failed(&test, "worker").await;
         let report = stream(test.system(), "source", "worker");
-        assert_eq!((report.accepted, report.waiting, report.parked, report.dead), (1, 1, 0, 0));
+        assert_eq!(
+            (report.accepted, report.waiting, report.parked, report.dead),
+            (1, 1, 0, 0)
+        );
         assert_eq!(service(test.system(), "worker").panics, 0);
         test.crash();
         test.reopen().await.unwrap();

@@ -119,7 +119,6 @@ impl ServiceState {
         cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
-        let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;
         for_each_row(&cell, member.own.parked, |key, value| {
             let (Some(origin), mut row) =
                 (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
@@ -128,7 +127,7 @@ impl ServiceState {
                     format!("parked message of {} has an unreadable key", member.name()).into(),
                 );
             };
-            if row.why == Why::Unreadable && first_start {
+            if row.why == Why::Unreadable && !member.cannot_read(&origin) {
                 // A new start may be a new program that can read it.
                 row.why = Why::Failed;
                 row.next_at = Timestamp::default();
@@ -234,13 +233,11 @@ impl ServiceState {
             suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
         };
         let more = self.member.port.rest(paused, !suspects.edge);
-        let due = [
-            self.timers.first().map(|timer| timer.due),
-            self.parked.next_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let timer = self.timers.first().filter(|_| !suspects.timers);
+        let due = [timer.map(|timer| timer.due), self.parked.next_at()]
+            .into_iter()
+            .flatten()
+            .min();
         if due.is_some_and(|at| at <= now) {
             if !more {
                 self.member.port.wake();
@@ -253,11 +250,11 @@ impl ServiceState {
         more
     }
 
-    /// The streams (and the edge) of which nothing may be taken now, because what they have handed
+    /// The streams (and the edge, and timers) of which nothing may be taken now, because what they have handed
     /// on is not durable yet and one of their messages has taken the process down before.
     fn suspended(&self) -> crate::actors::cell::Suspects {
         let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
-        if suspects.senders.is_empty() && !suspects.edge {
+        if suspects.senders.is_empty() && !suspects.edge && !suspects.timers {
             return suspects;
         }
         if self.cell.store.durable() >= self.cell.store.queued() {
@@ -277,15 +274,15 @@ impl ServiceState {
         if let Some(origin) = self.parked.due(now) {
             return self.attempt_parked(origin, now).map(|()| true);
         }
+        let suspects = self.suspended();
         if let Some(timer) = self
             .timers
             .first()
             .copied()
-            .filter(|timer| timer.due <= now)
+            .filter(|timer| timer.due <= now && !suspects.timers)
         {
             return self.timer(timer, now).map(|()| true);
         }
-        let suspects = self.suspended();
         let parked_max = self.cell.config.parked_max;
         let parked = &self.parked;
         let paused = |sender: ServiceId| {
@@ -392,12 +389,17 @@ impl ServiceState {
         let charged = charged
             .and_then(|bytes| u32::from_bytes(&bytes))
             .unwrap_or(0);
+        let exhausted = charged >= self.member.supervision.attempts_max;
         let arrived = Arrived {
             envelope,
             bytes,
-            from: From::Activity { result, charged },
+            from: From::Activity {
+                result,
+                // It is given up for the attempts it had, not for one it did not get.
+                charged: if exhausted { charged - 1 } else { charged },
+            },
         };
-        if charged >= self.member.supervision.attempts_max {
+        if exhausted {
             let reason = "handling its end took the process down at every attempt".to_owned();
             let setting = self.setting(&arrived, now, 0);
             let concluded = turn::charge(&setting, &arrived, &self.member.supervision, reason)
@@ -812,6 +814,10 @@ impl ServiceState {
         }
         for change in parked {
             match change {
+                ParkedChange::Insert { origin, row, key } if row.why == Why::Unreadable => {
+                    self.member.could_not_read(origin);
+                    self.parked.insert(origin, &row, key);
+                }
                 ParkedChange::Insert { origin, row, key } => self.parked.insert(origin, &row, key),
                 ParkedChange::Remove(origin) => self.parked.remove(&origin),
             }

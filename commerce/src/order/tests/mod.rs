@@ -6,6 +6,7 @@ mod handlers;
 mod interleavings;
 mod requests;
 mod returning;
+mod world;
 
 use redeliver::prelude::*;
 use redeliver::testing::{Decided, ServiceKit};
