@@ -105,6 +105,7 @@ impl Shop {
     async fn cancel(&self, order_id: OrderId) {
         let orders = self.test.system().service::<Orders>();
         let cancelled = orders.call(CancelOrder {
+            if_version: None,
             order_id,
             customer_id: None,
             reason: "changed my mind".to_owned(),
@@ -209,6 +210,7 @@ async fn a_soft_decline_waits_for_another_card_or_the_end_of_the_reservation() {
     assert_eq!(shop.stock().await.reserved, 4);
     let orders = shop.test.system().service::<Orders>();
     let retried = orders.call(RetryPayment {
+        if_version: None,
         order_id: paid.id,
         customer_id: None,
         payment_method: PaymentMethod::card("tok_ok"),

@@ -109,12 +109,14 @@ fn others_cannot_see_or_touch_an_order() {
     });
     assert_eq!(timeline.unwrap_err().code, "no_such_order");
     let cancel = shop.kit.command(CancelOrder {
+        if_version: None,
         order_id,
         customer_id: stranger,
         reason: "not mine".to_owned(),
     });
     assert_eq!(cancel.rejection().code, "no_such_order");
     let retry = shop.kit.command(RetryPayment {
+        if_version: None,
         order_id,
         customer_id: stranger,
         payment_method: PaymentMethod::card("tok_ok"),
@@ -141,6 +143,7 @@ fn a_reason_must_say_something() {
     let mut shop = Shop::placed();
     for reason in [" ".to_owned(), "x".repeat(501)] {
         let refused = shop.kit.command(CancelOrder {
+            if_version: None,
             order_id: shop.id,
             customer_id: None,
             reason,
