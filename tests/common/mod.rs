@@ -1,5 +1,5 @@
 //! Two services to try the runtime with: one notes numbers, one keeps a copy of the notes.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
