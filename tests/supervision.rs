@@ -431,6 +431,21 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
 }
 
 #[tokio::test(start_paused = true)]
+async fn panics_between_which_the_service_answers_are_not_in_a_row() {
+    let (test, worker) = start::<OneForAll>(11).await;
+    worker.broken.store(true, Ordering::Relaxed);
+    for n in 1..=60 {
+        work(&test, n).await;
+        test.advance(Duration::from_millis(1)).await;
+        assert_eq!(count::<OneForAll>(&test).await.unwrap(), 0);
+    }
+    assert_eq!(state(&test, "worker"), "running");
+    worker.broken.store(false, Ordering::Relaxed);
+    test.quiet().await;
+    assert_eq!(count::<OneForAll>(&test).await.unwrap(), 60);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_service_does_not_keep_the_system_from_draining() {
     let (mut test, worker) = start::<OneForAll>(9).await;
     worker.broken.store(true, Ordering::Relaxed);

@@ -572,6 +572,9 @@ impl ServiceState {
                 message: name,
             }),
         };
+        if answer.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
         self.gate(request.reply, answer);
         Ok(())
     }
@@ -740,6 +743,8 @@ impl ServiceState {
         seed: u64,
         outside: Option<Outside>,
     ) -> Result<(), Stop> {
+        // A refusal is an answer like any other: the service works.
+        let returned = !matches!(handled, Handled::Unreadable(_));
         let concluded =
             match turn::conclude(&self.setting(&arrived, now, seed), &arrived, handled, turn) {
                 Ok(concluded) => concluded,
@@ -769,7 +774,11 @@ impl ServiceState {
             };
             release(outside.reply, answer)
         });
-        match self.commit(concluded, output) {
+        let committed = self.commit(concluded, output);
+        if returned && committed.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
+        match committed {
             // It would be too large again and again: its handler's fault, like a panic.
             Err(Stop::Store(error @ StoreError::TooLarge { .. })) => Err(Stop::Panicked {
                 reason: error.to_string(),
@@ -848,9 +857,7 @@ impl ServiceState {
             status.activities.fetch_sub(1, Ordering::Relaxed);
         }
         status.turns.fetch_add(1, Ordering::Relaxed);
-        if applied {
-            status.in_a_row.store(0, Ordering::Relaxed);
-        } else {
+        if !applied {
             status.rejections.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(reason) = died {
