@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::service::Rejection;
+use crate::rejection::Rejection;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum CallError {
     /// The service decided against it. A business answer, durable like any other.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The service decided against it at an earlier call with the same idempotency key.
+    #[error(transparent)]
+    RejectedBefore(Rejection),
     /// The request is not what the message's type says.
     #[error("malformed request: {0}")]
     Malformed(String),

@@ -149,7 +149,7 @@ pub struct MarkMove {
 pub struct Commit {
     /// The service slot whose turn it was.
     pub service: ServiceId,
-    /// The turn's time ([`Context::now`](crate::Context::now)).
+    /// The turn's time ([`Context::now`](crate::View::now)).
     pub at: Timestamp,
     /// The seed of the turn's random numbers.
     pub seed: u64,

@@ -24,7 +24,9 @@ use crate::codec::{self, CodecError, Subject};
 use crate::commit::{Send, ServiceId, TableId, Write};
 use crate::envelope::{Envelope, Key, Kind, MessageId, TraceContext};
 use crate::error::StoreError;
-use crate::service::{Command, Event, Message, Rejection, RejectionKind, Service, seal_message};
+use crate::handlers::seal_message;
+use crate::rejection::{Rejection, RejectionKind};
+use crate::service::{Command, Event, Message, Service};
 use crate::table::{Index, IndexKeys, Table};
 
 /// A handler asked for something that could not be had. Not a business answer: it *taints* the
@@ -290,10 +292,6 @@ impl Turn {
     /// What tainted the turn, if anything did.
     pub(crate) fn take_taint(&mut self) -> Option<ContextError> {
         self.taint.get_mut().take()
-    }
-
-    pub(crate) fn facts(&self) -> &Facts {
-        &self.facts
     }
 
     /// The rows and promises of a turn that commits.

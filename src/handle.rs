@@ -12,7 +12,8 @@ use crate::actors::cell::{Cell, Member};
 use crate::actors::port::Request;
 use crate::call::{Answered, CallError, IdempotencyKey, RawAnswer};
 use crate::envelope::{Key, TraceContext};
-use crate::service::{Command, Message, Query, Service, seal_message};
+use crate::handlers::seal_message;
+use crate::service::{Command, Message, Query, Service};
 
 /// Talks to a service. Cheap to clone; survives the service's restarts.
 pub struct ServiceHandle<S> {
@@ -223,6 +224,6 @@ fn sealed<M: Message>(message: &M) -> Result<(Bytes, u16, Bytes), CallError> {
 
 fn open_answer<M: Message, R: serde::de::DeserializeOwned>(reply: &[u8]) -> Result<R, CallError> {
     // A stored answer may be of an older program whose reply had another shape.
-    crate::service::open_answer::<M, R>(reply)
+    crate::handlers::open_answer::<M, R>(reply)
         .map_err(|error| CallError::Malformed(format!("the stored answer cannot be read: {error}")))
 }

@@ -1,4 +1,83 @@
-//! Supervised, durable service actors.
+//! Supervised, durable service actors: persisted state, outbox, sagas and activities in one process
+//! and one data directory.
+//!
+//! # Hello
+//!
+//! A service is a struct with synchronous handlers. What a handler writes, sends and answers is one
+//! commit; the answer comes when that commit is durable.
+//!
+//! ```
+//! use redeliver::System;
+//! use redeliver::prelude::*;
+//!
+//! const GREETED: Table<String, u64> = Table::new("greeted");
+//!
+//! struct Greeter;
+//!
+//! impl Service for Greeter {
+//!     const NAME: &'static str = "greeter";
+//!     fn handlers(on: &mut Handlers<Self>) {
+//!         on.table(GREETED).command(Self::greet);
+//!     }
+//! }
+//!
+//! impl Greeter {
+//!     fn greet(&self, greet: Greet, cx: &mut Context<Self>) -> Result<u64, Rejection> {
+//!         let times = cx.get(GREETED, &greet.name)?.unwrap_or(0) + 1;
+//!         cx.put(GREETED, &greet.name, &times)?;
+//!         Ok(times)
+//!     }
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Greet {
+//!     name: String,
+//! }
+//! impl Message for Greet {
+//!     const NAME: &'static str = "greet";
+//! }
+//! impl Command for Greet {
+//!     type Reply = u64;
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = std::env::temp_dir().join(format!("redeliver-guide-{}", std::process::id()));
+//! let system = System::open(&dir).service(Greeter).start().await?;
+//! let times = system.service::<Greeter>().call(Greet { name: "Ada".into() }).await?;
+//! assert_eq!(times, 1);
+//! system.shutdown(seconds(10)).await?;
+//! # std::fs::remove_dir_all(dir)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to go from here
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | list what a service owns, hears and says | [`Service`], [`Handlers`] |
+//! | name messages and keep them readable for ever | [`Message`], [`Event`], [`Command`], [`Query`] |
+//! | read and write state in a turn | [`Context`], [`Table`], [`Index`], [`Span`] |
+//! | wake up later | [`Context::after`] |
+//! | call the outside world | [`Activity`], [`ActivityPolicy`] |
+//! | undo what several services have done | [`Saga`], [`Steps`] |
+//! | talk to a running system | [`System`], [`ServiceHandle`] |
+//! | see what it is doing | [`System::report`], [`System::health`] |
+//! | serve it over HTTP | [`http`] (feature `http`, on by default) |
+//! | test your own services in virtual time | `testing` (feature `testing`) |
+//!
+//! # What a handler may do
+//!
+//! Decide, read and plan; nothing else. It gets time, randomness and ids from its [`Context`], so a
+//! turn is a pure function of state, message and context. A handler that returns a [`Rejection`] has
+//! given a business answer. A handler that panics has a bug: its message is tried again and finally
+//! becomes a [`DeadLetter`], while other messages go on.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod activity;
 mod actors;
 mod call;
@@ -7,16 +86,22 @@ pub mod codec;
 pub mod commit;
 mod config;
 mod context;
+mod declaration;
 pub mod envelope;
 pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod handle;
+mod handlers;
+mod hosted;
+#[cfg(feature = "http")]
+pub mod http;
 mod key;
 mod messaging;
 mod parked;
 pub mod persistence;
 pub mod prelude;
+mod rejection;
 mod report;
 mod saga;
 mod sagas;
@@ -39,22 +124,25 @@ pub use call::{Answered, CallError, IdempotencyKey};
 pub use clock::{Timestamp, days, hours, minutes, seconds};
 pub use config::Config;
 pub use context::{Context, ContextError, SPAN_ROWS_DEFAULT, Span, TimerId, View};
+pub use declaration::{
+    AfterDeadLetter, Declaration, DeclaredSaga, HandledMessage, Published, Sent,
+};
 pub use envelope::{Key, MessageId, TraceContext};
 pub use error::{OpenError, StoreError};
 pub use handle::{CommandCall, ServiceHandle, Watch};
+pub use handlers::Handlers;
 pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
+pub use rejection::{Rejection, RejectionKind};
 pub use report::{
-    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
+    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport, StreamReport,
+    SystemReport,
 };
 pub use saga::{
-    Answer, Asking, CancelAnswer, Failure, Resolve, ResolveAnswer, RetryAnswer, Saga, SagaNote,
-    SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
+    Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,
+    SagaNote, SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
 };
-pub use service::{
-    AfterDeadLetter, Command, Declaration, Event, HandledMessage, Handlers, Message, Published,
-    Query, Rejection, RejectionKind, Replied, Sent, Service,
-};
+pub use service::{Command, Event, Message, Query, Replied, Service};
 pub use supervision::{Strategy, Supervision};
 pub use system::{CallOptions, JsonAnswer, ShutdownError, StartError, System, SystemBuilder};
 pub use table::{Index, Table};

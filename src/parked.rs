@@ -43,7 +43,7 @@ impl TableKey for Origin {
                 sender: ServiceId(u32::read(from)?),
                 sequence: Sequence(u64::read(from)?),
             }),
-            1 => TimerId::from_key(&from.take(24)?.to_vec()).map(Origin::Timer),
+            1 => TimerId::from_key(from.take(24)?).map(Origin::Timer),
             2 => uuid::Uuid::read(from).map(Origin::Activity),
             _ => None,
         }
@@ -225,24 +225,6 @@ impl Parked {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Those that wait behind this message, in order.
-    pub(crate) fn followers(&self, origin: &Origin) -> Vec<Origin> {
-        let group = self
-            .entries
-            .get(origin)
-            .and_then(|entry| entry.group.as_ref());
-        let members = group.and_then(|group| self.groups.get(group));
-        members
-            .map(|members| {
-                members
-                    .iter()
-                    .filter(|member| *member > origin)
-                    .copied()
-                    .collect()
-            })
-            .unwrap_or_default()
-    }
-
     /// How many messages of this stream are parked.
     pub(crate) fn of_sender(&self, sender: ServiceId) -> usize {
         self.by_sender.get(&sender).copied().unwrap_or(0)
@@ -327,7 +309,6 @@ mod tests {
         parked.remove(&origin(8));
         assert_eq!(parked.due(Timestamp(60)), None);
         assert_eq!(parked.next_at(), Some(Timestamp(100)));
-        assert_eq!(parked.followers(&origin(5)), [origin(6), origin(7)]);
         parked.remove(&origin(5));
         assert_eq!(parked.due(Timestamp(60)), Some(origin(6)));
         assert!(parked.blocks(SENDER, &Bytes::from_static(b"a")));

@@ -27,6 +27,8 @@
 //!                  └─ no answer ─▶ Review ── resolve ──▶ …
 //! ```
 
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +36,11 @@ use crate::TableKey;
 use crate::clock::{Timestamp, days};
 use crate::codec::{Body, CodecError};
 use crate::context::{Context, View};
+use crate::handlers::Handlers;
+use crate::rejection::Rejection;
 use crate::sagas::drive;
-use crate::sagas::machine::{Failing, Input, Ruling};
-use crate::service::{Rejection, Service};
+use crate::sagas::state::{Failing, Input, Ruling};
+use crate::service::Service;
 
 pub use crate::sagas::steps::{Step, Steps};
 
@@ -182,6 +186,17 @@ pub trait Saga: Sized + Send + Sync + 'static {
         drive::retry::<Self>(&Steps::of_saga(), id, cx)
     }
 
+    /// Says that a step has failed, for a handler that knows it from more than one event; else
+    /// see [`Step::fails_on`]. Answers whether it meant anything to the saga.
+    fn fail(
+        id: &Self::Id,
+        step: &'static str,
+        failure: Failure,
+        cx: &mut Context<Self::Service>,
+    ) -> Result<bool, Rejection> {
+        drive::fail::<Self>(&Steps::of_saga(), id, step, failure.into(), cx)
+    }
+
     /// Ends a review as a person decides.
     fn resolve(
         id: &Self::Id,
@@ -219,6 +234,35 @@ pub trait Saga: Sized + Send + Sync + 'static {
     }
 }
 
+/// A service that does nothing but lead one saga: for a saga that belongs to none of the services
+/// it leads. Its name is the saga's; its saga says `type Service = Orchestrator<Self>`, starts on
+/// events ([`Steps::starts_on`]) and declares what else it publishes
+/// ([`Steps::also_publishes`]).
+pub struct Orchestrator<G> {
+    saga: PhantomData<fn() -> G>,
+}
+
+impl<G> Orchestrator<G> {
+    /// The service.
+    pub const fn new() -> Orchestrator<G> {
+        Orchestrator { saga: PhantomData }
+    }
+}
+
+impl<G> Default for Orchestrator<G> {
+    fn default() -> Orchestrator<G> {
+        Orchestrator::new()
+    }
+}
+
+impl<G: Saga<Service = Orchestrator<G>>> Service for Orchestrator<G> {
+    const NAME: &'static str = G::NAME;
+
+    fn handlers(on: &mut Handlers<Self>) {
+        on.saga::<G>();
+    }
+}
+
 /// What a step's message is made from.
 pub struct Asking<'a, G: Saga> {
     /// The saga.
@@ -230,6 +274,8 @@ pub struct Asking<'a, G: Saga> {
     pub attempt: u32,
     /// Why the saga is being undone; `None` on its way forward.
     pub reason: Option<&'a str>,
+    /// The turn's time.
+    pub now: Timestamp,
 }
 
 /// Which saga, and which attempt of a step, a message answers. Made by `into` from an id, from

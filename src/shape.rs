@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::commit::{ServiceId, TableId};
 use crate::context::Shape;
 use crate::envelope::Kind;
-use crate::service::Hosted;
+use crate::hosted::Hosted;
 use crate::turn::{PLANS, TIMERS};
 
 /// Where the names of one service lead, as its surroundings know them.

@@ -11,13 +11,14 @@ use crate::actors::supervisor::charge;
 use crate::commit::{Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
 use crate::context::{Reads, Shape, Span, TimerId};
+use crate::declaration::Declaration;
 use crate::envelope::{Envelope, Kind};
 use crate::error::StoreError;
+use crate::hosted::Hosted;
 use crate::key::TableKey;
 use crate::parked::{self, DEAD, Origin, PARKED, Why};
 use crate::persistence::running::{InHand, Interrupted};
 use crate::persistence::store::Store;
-use crate::service::{Declaration, Hosted};
 use crate::shape::Surroundings;
 use crate::system::StartError;
 use crate::turn::{ANSWERS, ANSWERS_BY_TIME, Arrived, CHARGES, From, OwnTables, PLANS, TIMERS};
@@ -281,6 +282,7 @@ pub(crate) fn charge_interrupted(
                     .suspects
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
+                suspects.since = cell.store.queued();
                 match case.what {
                     InHand::Message { sender, .. } => suspects.senders.push(sender),
                     InHand::Timer { .. } => suspects.timers = true,

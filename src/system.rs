@@ -18,6 +18,7 @@ use crate::context::{Reads, Span};
 use crate::envelope::{Envelope, TraceContext};
 use crate::error::{OpenError, StoreError};
 use crate::handle::{Question, ServiceHandle, ask};
+use crate::hosted::{Hosted, Registered};
 use crate::key::TableKey;
 use crate::messaging::local::{Exchange, LocalTransport};
 use crate::messaging::transport::Transport;
@@ -30,7 +31,7 @@ use crate::persistence::real_disk::RealDisk;
 use crate::persistence::sled::SledFactory;
 use crate::persistence::store::{CellState, Store};
 use crate::report::{self, DeadLetter, Health, RecoveredReport, SystemReport};
-use crate::service::{Hosted, Registered, Service};
+use crate::service::Service;
 use crate::startup;
 use crate::topology::{Topology, TopologyError};
 
@@ -291,7 +292,7 @@ async fn open(
                 });
                 Store::open(
                     options,
-                    Arc::new(RealDisk),
+                    Arc::new(RealDisk::default()),
                     engines,
                     clock,
                     Driving::Threads,
@@ -316,8 +317,10 @@ async fn open(
 /// Takes the store's steps in virtual time: a sync takes as long as a good disk's.
 async fn drive(store: Store, work: Arc<tokio::sync::Notify>) {
     const SYNC: Duration = Duration::from_micros(150);
+    // The space on the disk changes without anybody queueing anything.
+    const LOOK_EVERY: Duration = Duration::from_secs(30);
     loop {
-        work.notified().await;
+        let _ = tokio::time::timeout(LOOK_EVERY, work.notified()).await;
         loop {
             tokio::time::sleep(SYNC).await;
             match (store.write_group(), store.maintain()) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::declaration::Declaration;
 use crate::envelope::Kind;
-use crate::service::Declaration;
 
 /// The registered services do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -178,7 +178,7 @@ impl Topology {
                     other.name == *former
                         || other.name != declaration.name && other.formerly.contains(former)
                 };
-                if declarations.iter().any(|other| used(other)) {
+                if declarations.iter().any(used) {
                     return Err(TopologyError::Claimed {
                         service: declaration.name.to_owned(),
                         name: (*former).to_owned(),

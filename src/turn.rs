@@ -17,11 +17,13 @@ use crate::clock::{Timestamp, new_message_id};
 use crate::codec::{self, CodecError, Subject};
 use crate::commit::{Cause, Commit, Mark, MarkMove, Send, Sequence, ServiceId, TableId, Write};
 use crate::context::{ContextError, Shape, TimerId, Turn};
+use crate::declaration::AfterDeadLetter;
 use crate::envelope::{Envelope, Key, Kind};
+use crate::handlers::{ActivityResult, Handled, seal_rejection};
 use crate::key::TableKey;
 use crate::messaging::retry::backoff;
 use crate::parked::{self, DeadReason, DeadRow, Failure, Origin, ParkedRow, Why};
-use crate::service::{ActivityResult, AfterDeadLetter, Handled, Rejection, seal_rejection};
+use crate::rejection::Rejection;
 use crate::supervision::Supervision;
 
 /// The library's own tables of a service.

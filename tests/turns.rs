@@ -92,6 +92,24 @@ async fn a_repeated_idempotency_key_yields_the_stored_answer_also_after_a_restar
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stored_rejection_is_given_again_and_says_so() {
+    let test = TestSystem::start(10, both(&Copies::default()))
+        .await
+        .unwrap();
+    let notes = test.system().service::<Notes>();
+    let call = || {
+        notes
+            .command(note("a", 0))
+            .idempotency(Some(IdempotencyKey::new("s", "k", b"zero")))
+            .send()
+    };
+    assert!(matches!(call().await, Err(CallError::Rejected(_))));
+    assert!(
+        matches!(call().await, Err(CallError::RejectedBefore(rejection)) if rejection.code == "zero")
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idempotency_key_is_forgotten_after_its_time() {
     let test = TestSystem::start(4, both(&Copies::default()))
         .await

@@ -13,17 +13,18 @@ use crate::actors::port::Port;
 use crate::actors::relay::Relay;
 use crate::call::CallError;
 use crate::clock::{Clock, MonotonicTime, Timestamp};
-use crate::commit::{Incarnation, Sequence, ServiceId, StreamId, TableId};
+use crate::commit::{Incarnation, Position, Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
 use crate::context::{Reads, Shape, Span};
+use crate::declaration::AfterDeadLetter;
 use crate::error::StoreError;
+use crate::hosted::Hosted;
 use crate::messaging::local::Exchange;
 use crate::messaging::stream::Accepted;
 use crate::messaging::transport::{Delivery, Transport};
 use crate::parked::Origin;
 use crate::persistence::engine::Direction;
 use crate::persistence::store::{CellState, Space, Store};
-use crate::service::{AfterDeadLetter, Hosted};
 use crate::supervision::Supervision;
 use crate::turn::OwnTables;
 
@@ -70,6 +71,8 @@ pub(crate) struct Member {
 pub(crate) struct Suspects {
     pub(crate) senders: Vec<ServiceId>,
     pub(crate) edge: bool,
+    /// The newest position when they became suspect; a checkpoint beyond it clears them.
+    pub(crate) since: Position,
     pub(crate) timers: bool,
 }
 
@@ -209,11 +212,14 @@ impl Member {
         self.shape.name
     }
 
-    pub(crate) fn suspects(&self) -> Suspects {
-        self.suspects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Who is suspect now; `checkpoint` is asked only if anybody is.
+    pub(crate) fn suspects(&self, checkpoint: impl FnOnce() -> Position) -> Suspects {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        let any = suspects.edge || suspects.timers || !suspects.senders.is_empty();
+        if any && checkpoint() > suspects.since {
+            *suspects = Suspects::default();
+        }
+        suspects.clone()
     }
 
     /// Notes that this program cannot read a message.

@@ -16,9 +16,8 @@ use crate::actors::cell::{Cell, Member};
 use crate::codec::CodecError;
 use crate::context::{Reads, Span};
 use crate::envelope::Envelope;
-use crate::key::TableKey;
+use crate::handlers::ActivityFuture;
 use crate::messaging::retry::{Attempts, Breaker, Next};
-use crate::service::ActivityFuture;
 
 /// Reaches the pool's actor while there is one.
 #[derive(Default)]
@@ -373,9 +372,4 @@ async fn bounded<T: Send + 'static>(
             "no answer within {timeout:?}"
         ))),
     }
-}
-
-/// Key of an activity's row.
-pub(crate) fn row_key(id: Uuid) -> Bytes {
-    id.to_bytes()
 }

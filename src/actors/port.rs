@@ -16,10 +16,10 @@ use crate::commit::{Mark, Sequence, ServiceId};
 use crate::context::ContextError;
 use crate::envelope::{Key, TraceContext};
 use crate::error::StoreError;
+use crate::handlers::ActivityResult;
 use crate::messaging::stream::{Accepted, Incoming};
 use crate::messaging::transport::Delivery;
 use crate::parked::Origin;
-use crate::service::ActivityResult;
 use crate::turn::Arrived;
 
 /// A command or query from outside.
@@ -311,6 +311,7 @@ impl Port {
     }
 
     /// Whether nothing waits and the actor rests.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
         !state.awake

@@ -26,10 +26,10 @@ use crate::commit::{
 use crate::context::{Facts, Reads, Span, TimerId, Turn};
 use crate::envelope::{Envelope, Key, Kind};
 use crate::error::StoreError;
+use crate::handlers::{ActivityResult, Handled};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
 use crate::persistence::running::{InHand, RunningSlot};
-use crate::service::{ActivityResult, Handled};
 use crate::turn::{self, AnswerKey, Arrived, Concluded, From, ParkedChange, Setting};
 
 /// There is work.
@@ -256,7 +256,7 @@ impl ServiceState {
     /// The streams (and the edge, and timers) of which nothing may be taken now, because what they have handed
     /// on is not durable yet and one of their messages has taken the process down before.
     fn suspended(&self) -> crate::actors::cell::Suspects {
-        let suspects = self.member.suspects();
+        let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
         if suspects.senders.is_empty() && !suspects.edge && !suspects.timers {
             return suspects;
         }
@@ -433,7 +433,7 @@ impl ServiceState {
                                 reply,
                                 replayed: true,
                             })
-                            .map_err(CallError::Rejected)
+                            .map_err(CallError::RejectedBefore)
                     } else {
                         Err(CallError::KeyReused)
                     };
@@ -610,7 +610,7 @@ impl ServiceState {
             mark,
             now,
             seed: 0,
-            after_dead_letter: crate::service::AfterDeadLetter::Release,
+            after_dead_letter: crate::declaration::AfterDeadLetter::Release,
         };
         let concluded = match act {
             Act::Redrive(_) => {

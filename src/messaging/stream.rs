@@ -136,11 +136,6 @@ impl Incoming {
         self.ready.pop_front()
     }
 
-    /// Gives back a message that could not be handled yet.
-    pub(crate) fn put_back(&mut self, sequence: Sequence, entry: Bytes) {
-        self.ready.push_front((sequence, entry));
-    }
-
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -193,7 +188,7 @@ mod tests {
         );
         assert_eq!(
             incoming.accept(Sequence(4), [entry(4), entry(5)]),
-            Accepted::Gap { after: Sequence(5) }
+            Accepted::Known
         );
         assert_eq!(
             incoming.accept(Sequence(6), [entry(6), entry(7)]),
@@ -228,8 +223,10 @@ mod tests {
                     0 => { wire.pop(); }
                     1 => if let Some(n) = wire.last().copied() { wire.push(n) },
                     2 => outgoing.resume(incoming.accepted()),
-                    _ => if let Some(n) = wire.pop() {
-                        if let Accepted::Gap { after } = incoming.accept(Sequence(n), [entry(n)]) { outgoing.resume(after); }
+                    _ => if let Some(n) = wire.pop()
+                        && let Accepted::Gap { after } = incoming.accept(Sequence(n), [entry(n)])
+                    {
+                        outgoing.resume(after);
                     },
                 }
                 if random.bool() && let Some((sequence, bytes)) = incoming.pop() {

@@ -217,13 +217,15 @@ impl Core {
         if self.mind_space()? {
             return Ok(true);
         }
+        // First, because under load the next checkpoint is due as soon as one is taken, and a
+        // snapshot begins with one.
+        if self.is_snapshot_due() {
+            self.snapshot()?;
+            return Ok(true);
+        }
         if due {
             self.checkpoint(false)?;
             self.state.published.trim(self.clock.wall())?;
-            return Ok(true);
-        }
-        if self.is_snapshot_due() {
-            self.snapshot()?;
             return Ok(true);
         }
         Ok(false)
@@ -292,9 +294,21 @@ impl Core {
                 from: checkpointer.base,
                 to: frozen.position,
             };
-            claim.write(self.engine.as_ref())?;
-            apply_rows(self.engine.as_ref(), rows(frozen), &mut checkpointer.counts)?;
-            self.engine.sync()?;
+            let engine = self.engine.as_ref();
+            let counts = &mut checkpointer.counts;
+            claim
+                .write(engine)
+                .and_then(|()| apply_rows(engine, rows(frozen), counts))
+                .and_then(|()| engine.sync())
+                .map_err(|error| match error {
+                    // Nobody knows how much an engine has taken that ran out of space, so this
+                    // is not tried again; the next opening replays or rebuilds.
+                    StoreError::Full => StoreError::Io {
+                        operation: "writing the engine".to_owned(),
+                        detail: "no space left".to_owned(),
+                    },
+                    error => error,
+                })?;
             frozen.applied = true;
         }
         self.state.published.save(frozen.last_event)?;

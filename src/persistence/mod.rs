@@ -24,6 +24,7 @@ pub mod open;
 pub mod options;
 mod published;
 pub mod real_disk;
+mod recovery;
 pub mod running;
 pub mod sim_disk;
 pub mod sim_engine;

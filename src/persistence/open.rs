@@ -7,39 +7,31 @@
 //!
 //! Whatever is found damaged is found before the first byte is changed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::{CheckpointFile, Checkpointer, Claim};
+use super::checkpoint::{CheckpointFile, Checkpointer};
 use super::disk::{Disk, LockGuard, Locking, OpenMode};
-use super::engine::{Direction, Engine, EngineFactory};
+use super::engine::{Engine, EngineFactory};
 use super::events::EventLog;
 use super::format::{FORMAT_VERSION, Malformed, Unsealed, read_file, replace_file, seal, unseal};
 use super::journal::body;
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
-use super::journal::segment::{SegmentHeader, cell_hash, segment_path};
+use super::journal::segment::{SegmentHeader, cell_hash};
 use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
 use super::options::{Driving, StoreOptions};
 use super::running::{Interrupted, RUNNING_BYTES, Running};
-use super::snapshot::Snapshot;
-use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
-use super::space::take_ballast;
+use super::space::{drop_ballast, take_ballast};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
-use super::streams::{read_entry_key, read_stream_key, read_stream_row};
-use super::tables::{CATALOG, OUTBOX, STREAMS, whole_table};
 use crate::clock::{Clock, Timestamp};
-use crate::commit::{EventNumber, Incarnation, Position, TableId};
+use crate::commit::{EventNumber, Incarnation, Position};
 use crate::error::{OpenError, StoreError};
 
 const FORMAT_MAGIC: &[u8; 8] = b"RDLVDATA";
-
-/// Rows per page when the engine is read from end to end.
-const PAGE_ROWS: usize = 1024;
 
 /// What an opening found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +76,7 @@ impl Store {
         };
         let lock = opening.lock()?;
         let format = opening.read_format()?;
-        let found = JournalReader::open(opening.disk.as_ref(), &opening.journal_dir, opening.cell);
-        let found = match found {
-            Err(OpenError::Io { .. }) if format.is_none() => None,
-            found => found?,
-        };
+        let found = JournalReader::open(opening.disk.as_ref(), &opening.journal_dir, opening.cell)?;
         let parts = match found {
             None if format.is_some() => {
                 let detail = "the journal has no segments";
@@ -102,14 +90,14 @@ impl Store {
 }
 
 /// An opening under way.
-struct Opening {
-    options: StoreOptions,
-    cell_dir: PathBuf,
-    journal_dir: PathBuf,
+pub(super) struct Opening {
+    pub(super) options: StoreOptions,
+    pub(super) cell_dir: PathBuf,
+    pub(super) journal_dir: PathBuf,
     cell: u64,
     number: u64,
-    disk: Arc<dyn Disk>,
-    engines: Arc<dyn EngineFactory>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) engines: Arc<dyn EngineFactory>,
 }
 
 /// What an opening has put together.
@@ -320,220 +308,19 @@ impl Opening {
         }
     }
 
-    /// An engine that fits the journal, and the checkpoint it is at: the one on disk if it can be
-    /// trusted, otherwise a rebuilt one. Also whether it may hold parts of a later checkpoint.
-    #[allow(clippy::type_complexity)]
-    fn engine_at(
-        &self,
-        journal: &JournalReader<'_>,
-        checkpoint: &CheckpointFile,
-        survey: &Survey,
-    ) -> Result<(CheckpointFile, Arc<dyn Engine>, bool, Option<String>), OpenError> {
-        let reason = match self.engines.open() {
-            Ok(engine) => match self.judge(engine.as_ref(), checkpoint, survey) {
-                Ok(Verdict::Fits(counts)) => {
-                    let base = CheckpointFile {
-                        counts,
-                        ..checkpoint.clone()
-                    };
-                    return Ok((base, engine.into(), false, None));
-                }
-                Ok(Verdict::Interrupted(counts)) => {
-                    let base = CheckpointFile {
-                        counts,
-                        ..checkpoint.clone()
-                    };
-                    return Ok((base, engine.into(), true, None));
-                }
-                Ok(Verdict::Unusable(reason)) => reason,
-                Err(error) => error.to_string(),
-            },
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(%reason, "the engine is rebuilt");
-        let (base, engine) = self.rebuild(journal, survey)?;
-        Ok((base, engine, false, Some(reason)))
-    }
-
-    /// Whether an engine is what the checkpoint says, and how many rows it has.
-    fn judge(
-        &self,
-        engine: &dyn Engine,
-        checkpoint: &CheckpointFile,
-        survey: &Survey,
-    ) -> Result<Verdict, StoreError> {
-        let unusable = |reason: &str| Ok(Verdict::Unusable(reason.to_owned()));
-        let claim = Claim::read(engine)?;
-        let restarted = checkpoint.boot_id != self.disk.boot_id() || checkpoint.boot_id.is_empty();
-        let Some(claim) = claim else {
-            if checkpoint.position > Position(0) {
-                return unusable("it has lost its rows");
-            }
-            let everything = (Bound::Unbounded, Bound::Unbounded);
-            if !engine
-                .scan(&everything, Direction::Ascending, 1)?
-                .is_empty()
-            {
-                return unusable("it was being rebuilt");
-            }
-            return Ok(Verdict::Fits(BTreeMap::new()));
-        };
-        if claim.to > survey.end {
-            return unusable("it is ahead of the journal");
-        }
-        if claim.to == checkpoint.position {
-            if restarted && count_rows(engine)? != checkpoint.counts {
-                return unusable(
-                    "its rows are not as many as they were before the machine restarted",
-                );
-            }
-            return Ok(Verdict::Fits(checkpoint.counts.clone()));
-        }
-        if claim.from != checkpoint.position {
-            return unusable("it belongs to another checkpoint");
-        }
-        if restarted && checkpoint.position > Position(0) {
-            return unusable("a checkpoint was interrupted by a restart of the machine");
-        }
-        // The rows that the interrupted checkpoint has reached are counted among them.
-        Ok(Verdict::Interrupted(count_rows(engine)?))
-    }
-
-    /// A new engine from the journal.
-    fn rebuild(
-        &self,
-        journal: &JournalReader<'_>,
-        survey: &Survey,
-    ) -> Result<(CheckpointFile, Arc<dyn Engine>), OpenError> {
-        let failed = |error: &StoreError| self.engine_failed(error);
-        let found = self.whole_snapshot()?;
-        let from = found
-            .as_ref()
-            .map_or(Position(0), |(position, _)| *position);
-        if journal.first().0 > from.0 + 1 {
-            let detail = "the engine cannot be rebuilt: there is no whole snapshot to start from";
-            return Err(damaged(&self.cell_dir, 0, survey.end, detail));
-        }
-        // The journal from there on must be whole before anything is given up for it.
-        journal.survey(from)?;
-        self.engines.destroy().map_err(|error| failed(&error))?;
-        let engine = self.open_engine()?;
-        let Some((position, path)) = found else {
-            return Ok((CheckpointFile::default(), engine));
-        };
-        let mut base = load_snapshot(self.disk.as_ref(), &path, engine.as_ref())
-            .map_err(|error| failed(&error))?;
-        base.boot_id = self.disk.boot_id();
-        base.clean = false;
-        // The claim comes last: without it the engine counts as empty, and this begins again.
-        let claim = Claim {
-            from: position,
-            to: position,
-        };
-        claim
-            .write(engine.as_ref())
-            .map_err(|error| failed(&error))?;
-        let file = CheckpointFile::path(&self.cell_dir);
-        replace_file(self.disk.as_ref(), &file, &base.encode())
-            .map_err(|error| self.refused("writing", &file, &error))?;
-        Ok((base, engine))
-    }
-
-    /// The newest snapshot that can be read from end to end.
-    fn whole_snapshot(&self) -> Result<Option<(Position, PathBuf)>, OpenError> {
-        let dir = snapshots_dir(&self.cell_dir);
-        let snapshots =
-            list_snapshots(self.disk.as_ref(), &dir).map_err(|error| self.engine_failed(&error))?;
-        for (position, path) in snapshots.into_iter().rev() {
-            match Snapshot::verify(self.disk.as_ref(), &path) {
-                Ok(info) if info.position == position => return Ok(Some((position, path))),
-                Ok(_) => tracing::warn!(?path, "a snapshot is named for another position"),
-                Err(error) => tracing::warn!(?path, %error, "a snapshot cannot be used"),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Remembers the newest snapshot and how much has been journaled since.
-    fn note_snapshot(
-        &self,
-        checkpointer: &mut Checkpointer,
-        journal: &JournalReader<'_>,
-    ) -> Result<(), OpenError> {
-        let dir = snapshots_dir(&self.cell_dir);
-        let snapshots =
-            list_snapshots(self.disk.as_ref(), &dir).map_err(|error| self.engine_failed(&error))?;
-        let size = |path: &Path| {
-            let file = self.disk.open(path, OpenMode::Read);
-            file.and_then(|file| file.size())
-                .map_err(|error| io_error("reading", path, &error))
-        };
-        if let Some((position, path)) = snapshots.last() {
-            checkpointer.snapshot = *position;
-            checkpointer.snapshot_bytes = size(path)?;
-        }
-        let mut since = 0;
-        for (ordinal, first) in journal.segments() {
-            if first > checkpointer.snapshot {
-                since += size(&segment_path(&self.journal_dir, ordinal))?;
-            }
-        }
-        checkpointer.journal_bytes_at_snapshot = -i64::try_from(since).unwrap_or(i64::MAX);
-        Ok(())
-    }
-
-    fn open_engine(&self) -> Result<Arc<dyn Engine>, OpenError> {
+    pub(super) fn open_engine(&self) -> Result<Arc<dyn Engine>, OpenError> {
         self.engines
             .open()
             .map(Arc::from)
             .map_err(|error| self.engine_failed(&error))
     }
 
-    fn engine_failed(&self, error: &StoreError) -> OpenError {
+    pub(super) fn engine_failed(&self, error: &StoreError) -> OpenError {
         OpenError::Io {
             operation: "opening the engine of".to_owned(),
             path: self.cell_dir.clone(),
             detail: error.to_string(),
         }
-    }
-
-    /// Names and streams as the engine has them.
-    fn restore(
-        &self,
-        engine: &dyn Engine,
-        base: &CheckpointFile,
-        doubtful: bool,
-    ) -> Result<(State, Cell), OpenError> {
-        let state = State::new();
-        let malformed =
-            |Malformed(detail): Malformed| damaged(&self.cell_dir, 0, base.position, detail);
-        each_row(engine, CATALOG, |key, value| state.name(key, Some(value)))
-            .map_err(|error| self.engine_failed(&error))?
-            .map_err(malformed)?;
-        each_row(engine, STREAMS, |key, value| {
-            let id = read_stream_key(key)?;
-            let (sent, mark) = read_stream_row(value)?;
-            state.streams.with(id, |stream| stream.restore(sent, mark));
-            Ok(())
-        })
-        .map_err(|error| self.engine_failed(&error))?
-        .map_err(malformed)?;
-        each_row(engine, OUTBOX, |key, value| {
-            let (id, sequence) = read_entry_key(key)?;
-            state.streams.with(id, |stream| {
-                stream.restore_entry(sequence, value.clone());
-            });
-            Ok(())
-        })
-        .map_err(|error| self.engine_failed(&error))?
-        .map_err(malformed)?;
-        if doubtful {
-            for id in state.streams.ids() {
-                state.streams.with(id, |stream| stream.doubt());
-            }
-        }
-        let cell = Cell::at(base.position, base.newest, base.last_event);
-        Ok((state, cell))
     }
 
     /// Starts the segment that this opening writes to, beginning with the commits that the
@@ -570,18 +357,27 @@ impl Opening {
         header: SegmentHeader,
         rescued: Vec<super::journal::writer::Pending>,
     ) -> Result<JournalWriter, OpenError> {
-        JournalWriter::start(
-            self.disk.clone(),
-            self.journal_dir.clone(),
-            header,
-            rescued,
-            self.options.first_segment_bytes,
-            self.options.segment_bytes,
-        )
-        .map_err(|error| self.refused("starting a segment in", &self.journal_dir, &error))
+        let start = || {
+            JournalWriter::start(
+                self.disk.clone(),
+                self.journal_dir.clone(),
+                header,
+                &rescued,
+                self.options.first_segment_bytes,
+                self.options.segment_bytes,
+            )
+        };
+        let started = match start() {
+            Err(error) if is_full(&error) => {
+                // This is what the reserve is for.
+                drop_ballast(self.disk.as_ref(), &self.options).and_then(|_| start())
+            }
+            started => started,
+        };
+        started.map_err(|error| self.refused("starting a segment in", &self.journal_dir, &error))
     }
 
-    fn refused(&self, operation: &str, path: &Path, error: &io::Error) -> OpenError {
+    pub(super) fn refused(&self, operation: &str, path: &Path, error: &io::Error) -> OpenError {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 OpenError::ReadOnly {
@@ -671,43 +467,16 @@ impl Opening {
     }
 }
 
-/// What an engine is good for.
-enum Verdict {
-    /// It is at the checkpoint.
-    Fits(BTreeMap<TableId, u64>),
-    /// It is at the checkpoint and holds parts of the next.
-    Interrupted(BTreeMap<TableId, u64>),
-    /// Nothing.
-    Unusable(String),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Rows of every table of an engine.
-fn count_rows(engine: &dyn Engine) -> Result<BTreeMap<TableId, u64>, StoreError> {
-    let mut counts = BTreeMap::new();
-    each_engine_row(engine, |table, _, _| {
-        *counts.entry(table).or_default() += 1;
-        Ok(())
-    })?;
-    Ok(counts)
-}
-
-/// Calls `each` with every row of a table.
-fn each_row(
-    engine: &dyn Engine,
-    table: TableId,
-    mut each: impl FnMut(&[u8], &bytes::Bytes) -> Result<(), Malformed>,
-) -> Result<Result<(), Malformed>, StoreError> {
-    let mut range = whole_table(table);
-    loop {
-        let page = engine.scan(&range, Direction::Ascending, PAGE_ROWS)?;
-        let Some((last, _)) = page.last() else {
-            return Ok(Ok(()));
-        };
-        range.0 = Bound::Excluded(last.clone());
-        for (key, value) in &page {
-            if let Err(malformed) = each(&key[4..], value) {
-                return Ok(Err(malformed));
-            }
-        }
+    #[test]
+    fn golden_bytes_of_format() {
+        let expected: &[u8] = &[
+            b'R', b'D', b'L', b'V', b'D', b'A', b'T', b'A', 1, 0, 0, 0, 0, 0, 0, 0, 0x04, 0xdf,
+            0x49, 0x45,
+        ];
+        assert_eq!(seal(FORMAT_MAGIC, &[]), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The store on the machine's own disk, with a simulated engine.
+//! The store on the machine's own disk, driven by its own threads.
 #![allow(clippy::unwrap_used)]
 
 use std::ops::Bound;
@@ -13,6 +13,7 @@ use super::open::Recovered;
 use super::options::{Driving, StoreOptions};
 use super::real_disk::RealDisk;
 use super::sim_engine::SimEngine;
+use super::sled::SledFactory;
 use super::store::Store;
 use crate::clock::{SystemClock, Timestamp};
 use crate::commit::*;
@@ -35,7 +36,7 @@ fn open(dir: &Path, engine: &SimEngine) -> (Store, Recovered) {
 fn try_open(dir: &Path, engine: &SimEngine) -> Result<(Store, Recovered), OpenError> {
     Store::open(
         options(dir),
-        Arc::new(RealDisk),
+        Arc::new(RealDisk::default()),
         Arc::new(engine.factory()),
         Arc::new(SystemClock),
         Driving::Threads,
@@ -74,7 +75,7 @@ fn commit(services: &Services, n: u64) -> Commit {
         sends: vec![Send {
             envelope: Bytes::from(format!("message {n}")),
             to: vec![services.b],
-            event: n % 2 == 0,
+            event: n.is_multiple_of(2),
         }],
     }
 }
@@ -180,4 +181,72 @@ fn a_directory_in_use_is_refused_and_names_the_holder() {
             pid
         }
     );
+}
+
+#[test]
+fn a_garbled_sled_directory_is_rebuilt_from_snapshot_and_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let factory = |options: &StoreOptions| SledFactory {
+        dir: options.cell_dir().join("sled"),
+        cache_bytes: 8 << 20,
+    };
+    let open = || {
+        let options = options(dir.path());
+        let engines = Arc::new(factory(&options));
+        let clock = Arc::new(SystemClock);
+        Store::open(
+            options,
+            Arc::new(RealDisk::default()),
+            engines,
+            clock,
+            Driving::Threads,
+        )
+        .unwrap()
+    };
+    let (store, _) = open();
+    let names = services(&store);
+    for n in 1..=2000 {
+        store
+            .queue(names.epoch, commit(&names, n), Vec::new())
+            .unwrap();
+        if n == 1000 {
+            store.snapshot_now().unwrap();
+        }
+    }
+    store.checkpoint_now().unwrap();
+    let rows = all_rows(&store, names.table);
+    let streams = store.streams();
+    drop(store);
+    let sled = options(dir.path()).cell_dir().join("sled");
+    for spoil in [garble, remove] {
+        spoil(&sled);
+        let (store, recovered) = open();
+        assert!(recovered.rebuilt.is_some());
+        assert_eq!(all_rows(&store, names.table), rows);
+        assert_eq!(store.streams(), streams);
+        assert_eq!(
+            store.events(EventNumber(1), 2000).unwrap().events.len(),
+            1000
+        );
+        drop(store);
+        let (_, recovered) = open();
+        assert_eq!(recovered.rebuilt, None);
+    }
+}
+
+fn garble(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let mut bytes = std::fs::read(&path).unwrap();
+            for byte in bytes.iter_mut().step_by(7) {
+                *byte ^= 0x55;
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+fn remove(dir: &Path) {
+    std::fs::remove_dir_all(dir).unwrap();
 }

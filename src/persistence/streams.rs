@@ -307,3 +307,60 @@ pub(crate) fn read_stream_row(row: &[u8]) -> Result<(Sequence, Mark), Malformed>
     from.finish()?;
     Ok((sent, mark))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn envelope(sequence: u64) -> (Sequence, Bytes) {
+        (Sequence(sequence), Bytes::from(vec![sequence as u8]))
+    }
+
+    fn stream() -> (StreamId, Stream) {
+        let id = StreamId {
+            sender: ServiceId(1),
+            receiver: ServiceId(2),
+        };
+        (id, Stream::default())
+    }
+
+    #[test]
+    fn a_checkpoint_writes_only_what_came_and_removes_only_what_went() {
+        let (id, mut stream) = stream();
+        for sequence in 1..=4 {
+            stream.push(Sequence(sequence), envelope(sequence).1);
+        }
+        let consumed = |sequence| Mark {
+            consumed: Sequence(sequence),
+            ..Mark::default()
+        };
+        // The first came and went: the engine never sees it.
+        stream.advance(consumed(1));
+        let frozen = stream.freeze(id).unwrap();
+        assert_eq!(frozen.added, [envelope(2), envelope(3), envelope(4)]);
+        assert_eq!(frozen.removed, None);
+        assert!(stream.freeze(id).is_none());
+        stream.push(Sequence(5), envelope(5).1);
+        stream.advance(consumed(3));
+        let frozen = stream.freeze(id).unwrap();
+        assert_eq!(frozen.added, [envelope(5)]);
+        assert_eq!(frozen.removed, Some((Sequence(2), Sequence(3))));
+    }
+
+    #[test]
+    fn after_an_interrupted_checkpoint_every_entry_is_written_again() {
+        let (id, mut stream) = stream();
+        // The checkpoint was writing 2, 3 and 4; only 3 got there.
+        stream.restore(Sequence(4), Mark::default());
+        stream.restore_entry(Sequence(3), envelope(3).1);
+        stream.doubt();
+        for sequence in [1, 2, 3, 4] {
+            stream.push(Sequence(sequence), envelope(sequence).1);
+        }
+        assert!(stream.is_whole());
+        let frozen = stream.freeze(id).unwrap();
+        let all = [envelope(1), envelope(2), envelope(3), envelope(4)];
+        assert_eq!(frozen.added, all);
+    }
+}

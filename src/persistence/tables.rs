@@ -221,17 +221,17 @@ fn cut(layer: &Layer, range: &KeyRange, direction: Direction, limit: usize) -> L
         live += usize::from(value.is_some());
         live < limit
     };
-    let mut rows = layer.range::<Bytes, _>((range.0.as_ref(), range.1.as_ref()));
+    let rows = layer.range::<Bytes, _>((range.0.as_ref(), range.1.as_ref()));
     match direction {
         Direction::Ascending => {
-            while let Some((key, value)) = rows.next() {
+            for (key, value) in rows {
                 if !take(key, value) {
                     break;
                 }
             }
         }
         Direction::Descending => {
-            while let Some((key, value)) = rows.next_back() {
+            for (key, value) in rows.rev() {
                 if !take(key, value) {
                     break;
                 }

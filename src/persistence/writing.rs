@@ -343,6 +343,7 @@ impl Core {
             snapshot: Position(gauge(&self.gauges.snapshot)),
             journal_bytes: gauge(&self.gauges.journal_bytes),
             syncs: gauge(&self.gauges.syncs),
+            disk_syncs: self.disk.syncs() + self.engine.syncs(),
         }
     }
 }

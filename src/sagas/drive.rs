@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{self, Action, Effect, Input, Said, Stage, Standing, Verdict};
+use super::machine;
 use super::row::SagaRow;
+use super::state::{Action, Effect, Failing, Input, Said, Stage, Standing, StepState, Verdict};
 use super::steps::Steps;
 use crate::TableKey;
 use crate::codec::{self, Subject};
 use crate::context::{Context, View};
 use crate::envelope::Key;
+use crate::handlers::Handlers;
+use crate::rejection::Rejection;
 use crate::saga::{
     Asking, CancelAnswer, ResolveAnswer, RetryAnswer, Saga, SagaOutcome, SagaProgress, SagaState,
     StepEffect, StepProgress,
 };
-use crate::service::{Event, Handlers, Message, Rejection};
+use crate::service::{Event, Message};
 use crate::table::Table;
 
 type Cx<G> = Context<<G as Saga>::Service>;
@@ -193,6 +196,25 @@ pub(crate) fn retry<G: Saga>(
     Ok(RetryAnswer::Started { attempt })
 }
 
+pub(crate) fn fail<G: Saga>(
+    steps: &Steps<G>,
+    id: &G::Id,
+    step: &'static str,
+    failing: Failing,
+    cx: &mut Cx<G>,
+) -> Result<bool, Rejection> {
+    let Some(step) = steps.steps.iter().position(|known| known.name == step) else {
+        return Err(missing_step::<G>(step));
+    };
+    let input = Input::Heard {
+        step,
+        attempt: None,
+        said: Said::Failed(failing),
+    };
+    let applied = apply(steps, id, input, |_| {}, cx)?;
+    Ok(matches!(applied, Some((_, Verdict::Applied))))
+}
+
 pub(crate) fn resolve<G: Saga>(
     steps: &Steps<G>,
     id: &G::Id,
@@ -235,7 +257,7 @@ pub(crate) fn progress<G: Saga>(
         return Ok(None);
     };
     let name = |step: usize| steps.steps[step].name;
-    let of = |(step, state): (usize, &machine::StepState)| StepProgress {
+    let of = |(step, state): (usize, &StepState)| StepProgress {
         name: name(step),
         attempt: state.attempt,
         effect: match state.effect {
@@ -312,6 +334,7 @@ fn advance<G: Saga>(
                         data: &data,
                         attempt,
                         reason: None,
+                        now: cx.now(),
                     };
                     sends(&asking, cx);
                 }
@@ -323,6 +346,7 @@ fn advance<G: Saga>(
                         data: &data,
                         attempt,
                         reason: Some(reason.as_deref().unwrap_or("the answer came too late")),
+                        now: cx.now(),
                     };
                     undo(&asking, cx);
                 }

@@ -3,7 +3,11 @@
 
 pub(crate) mod drive;
 pub(crate) mod machine;
+#[cfg(test)]
+mod machine_tests;
 pub(crate) mod row;
+pub(crate) mod state;
 pub(crate) mod steps;
+mod strays;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::drive;
-use super::machine::{self, Said, StepShape, Undo};
+use super::state::{Failing, Said, StepShape, Undo};
 use crate::clock::{hours, seconds};
 use crate::context::Context;
+use crate::declaration::DeclaredSaga;
+use crate::handlers::Handlers;
 use crate::saga::{Answer, Asking, Failure, Saga};
-use crate::service::{Command, Event, Handlers, Service};
+use crate::service::{Command, Event, Service};
 
 /// Tries of a step unless it says otherwise.
 const ATTEMPTS_MAX_DEFAULT: u32 = 3;
@@ -30,6 +32,7 @@ pub struct Steps<G: Saga> {
     pub(crate) steps: Vec<Step<G>>,
     pub(crate) starts: Vec<Trigger<Starts<G>>>,
     pub(crate) cancels: Vec<Trigger<Cancels<G>>>,
+    declares: Vec<Declare<G>>,
     subscriptions: Vec<(TypeId, Subscribe<G>)>,
 }
 
@@ -53,6 +56,7 @@ pub struct Step<G: Saga> {
     declares: Vec<Declare<G>>,
     subscriptions: Vec<(TypeId, Subscribe<G>)>,
     attempts_max: u32,
+    replaces: bool,
     deadline: Option<Time<G>>,
     hold_deadline: Option<Time<G>>,
     undo_deadline: Option<Time<G>>,
@@ -80,6 +84,7 @@ impl<G: Saga> Steps<G> {
             steps: Vec::new(),
             starts: Vec::new(),
             cancels: Vec::new(),
+            declares: Vec::new(),
             subscriptions: Vec::new(),
         };
         G::steps(&mut steps);
@@ -97,6 +102,7 @@ impl<G: Saga> Steps<G> {
             declares: Vec::new(),
             subscriptions: Vec::new(),
             attempts_max: ATTEMPTS_MAX_DEFAULT,
+            replaces: false,
             deadline: None,
             hold_deadline: None,
             undo_deadline: None,
@@ -135,6 +141,19 @@ impl<G: Saga> Steps<G> {
         self
     }
 
+    /// Declares an event that [`Saga::moved`] or [`Saga::finished`] publishes. The service may
+    /// declare it as well.
+    pub fn also_publishes<E: Event>(&mut self) -> &mut Self {
+        self.declares.push(|on| on.publishes_by_saga::<E>(false));
+        self
+    }
+
+    /// As [`Steps::also_publishes`], for listeners outside of the system.
+    pub fn also_publishes_outside<E: Event>(&mut self) -> &mut Self {
+        self.declares.push(|on| on.publishes_by_saga::<E>(true));
+        self
+    }
+
     /// The machine's view of the table, with the times that this saga's data give.
     pub(crate) fn shape(&self, data: &G::Data) -> Vec<StepShape> {
         self.steps.iter().map(|step| step.shape(data)).collect()
@@ -142,7 +161,12 @@ impl<G: Saga> Steps<G> {
 
     /// Declares what the saga publishes and sends, and subscribes to each event once.
     pub(crate) fn attach(self, on: &mut Handlers<G::Service>) {
-        for declare in self.steps.iter().flat_map(|step| &step.declares) {
+        on.declare_saga(DeclaredSaga {
+            name: G::NAME,
+            steps: self.steps.iter().map(|step| step.name).collect(),
+        });
+        let of_steps = self.steps.iter().flat_map(|step| &step.declares);
+        for declare in self.declares.iter().chain(of_steps) {
             declare(on);
         }
         for (at, step) in self.steps.iter().enumerate() {
@@ -180,7 +204,7 @@ impl<G: Saga> Step<G> {
         &mut self,
         message: impl Fn(&Asking<'_, G>) -> E + Send + Sync + 'static,
     ) -> &mut Self {
-        self.declares.push(Handlers::publishes_by_saga::<E>);
+        self.declares.push(|on| on.publishes_by_saga::<E>(false));
         self.sends = Some(Box::new(move |asking, cx| cx.publish(message(asking))));
         self
     }
@@ -235,7 +259,7 @@ impl<G: Saga> Step<G> {
     ) -> &mut Self {
         self.listen(Role::Fails, move |event: &E| {
             answered(answer(event), |_| {
-                Said::Failed(machine::Failing::from(failure(event)))
+                Said::Failed(Failing::from(failure(event)))
             })
         })
     }
@@ -271,13 +295,20 @@ impl<G: Saga> Step<G> {
         self
     }
 
+    /// Says that the receiver gives up what an attempt has done when it is asked for the next one.
+    /// A late success of an earlier attempt then needs no undo, which would undo the newest, too.
+    pub fn next_attempt_replaces(&mut self) -> &mut Self {
+        self.replaces = true;
+        self
+    }
+
     /// Undoes the step by publishing this event. It may come twice, and for a request that has
     /// never arrived or had no effect; its receiver answers all the same.
     pub fn undo_publishes<E: Event>(
         &mut self,
         message: impl Fn(&Asking<'_, G>) -> E + Send + Sync + 'static,
     ) -> &mut Self {
-        self.declares.push(Handlers::publishes_by_saga::<E>);
+        self.declares.push(|on| on.publishes_by_saga::<E>(false));
         self.undo = Some(Box::new(move |asking, cx| cx.publish(message(asking))));
         self
     }
@@ -375,6 +406,7 @@ impl<G: Saga> Step<G> {
                 (Some(_), true) => Undo::Answered,
             },
             attempts_max: self.attempts_max,
+            replaces: self.replaces,
             deadline: time(&self.deadline),
             hold_deadline: time(&self.hold_deadline),
             undo_deadline: time(&self.undo_deadline).unwrap_or(hours(24)),

@@ -3,7 +3,7 @@
 //! hears the same events.
 
 use crate::prelude::*;
-use crate::saga::{CancelAnswer, ResolveAnswer, RetryAnswer, StepEffect};
+use crate::saga::{CancelAnswer, Orchestrator, ResolveAnswer, RetryAnswer, StepEffect};
 use crate::testing::{Decided, ServiceKit};
 
 macro_rules! events {
@@ -531,4 +531,105 @@ fn an_ended_saga_is_forgotten_in_time_and_leaves_no_timers() {
     assert_eq!(kit.fire_due_timers().len(), 1);
     assert_eq!(kit.view(|view| Fulfilment::state(&ORDER, view)), None);
     assert!(kit.fire_next_timer().is_none());
+}
+
+/// A saga that belongs to nobody else.
+struct Greeting;
+
+impl Saga for Greeting {
+    const NAME: &'static str = "greeting";
+    type Service = Orchestrator<Greeting>;
+    type Id = u64;
+    type Data = String;
+
+    fn steps(steps: &mut Steps<Self>) {
+        steps
+            .starts_on(|e: &OrderConfirmed| Some((e.order, "hello".to_owned())))
+            .cancels_on(|e: &OrderCancelled| Some((e.order, e.reason.clone())))
+            .also_publishes_outside::<OrderReturned>();
+        steps
+            .step("told")
+            .sends::<Orders, _>(|order| Tell {
+                text: order.data.clone(),
+            })
+            .succeeds_on(|e: &Delivered| e.order)
+            .undo_sends::<Orders, _>(|order| Tell {
+                text: format!("sorry: {}", order.reason.unwrap_or_default()),
+            });
+    }
+
+    fn finished(
+        id: &u64,
+        _: &String,
+        _: &SagaOutcome,
+        cx: &mut Context<Orchestrator<Greeting>>,
+    ) -> Result<(), Rejection> {
+        cx.publish(OrderReturned { order: *id });
+        Ok(())
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Tell {
+    text: String,
+}
+impl Message for Tell {
+    const NAME: &'static str = "tell";
+}
+impl Command for Tell {
+    type Reply = ();
+}
+
+#[test]
+fn a_saga_can_be_a_service_of_its_own() {
+    let mut kit = ServiceKit::of(Orchestrator::<Greeting>::new());
+    let text = "hello".to_owned();
+    let turn = kit.event(OrderConfirmed { order: ORDER });
+    assert_eq!(turn.sent::<Tell>(), [Tell { text }]);
+    assert!(kit.event(OrderConfirmed { order: ORDER }).is_quiet());
+    let reason = "rain".to_owned();
+    let turn = kit.event(OrderCancelled {
+        order: ORDER,
+        reason,
+    });
+    let text = "sorry: rain".to_owned();
+    assert_eq!(turn.sent::<Tell>(), [Tell { text }]);
+    assert_eq!(turn.published_names(), ["order-returned"]);
+}
+
+#[test]
+fn what_a_saga_uses_is_declared_by_its_registration() {
+    let kit = ServiceKit::of(Orchestrator::<Greeting>::new());
+    let declaration = kit.declaration();
+    let handled: Vec<_> = declaration.handles.iter().map(|m| m.message).collect();
+    assert_eq!(
+        handled,
+        [
+            "order-confirmed",
+            "order-cancelled",
+            "delivered",
+            "greeting"
+        ]
+    );
+    assert_eq!(declaration.sends.len(), 1);
+    assert_eq!(declaration.sagas[0].steps, ["told"]);
+    let declaration = ServiceKit::of(Orders).declaration().clone();
+    let mut published = declaration.publishes.iter();
+    let confirmed = published.find(|event| event.message == "order-confirmed");
+    assert!(confirmed.unwrap().outside, "declared by saga and service");
+}
+
+#[test]
+fn a_handler_can_say_that_a_step_has_failed() {
+    let mut kit = started();
+    let fail = |cx: &mut Context<Orders>| {
+        Fulfilment::fail(&ORDER, "reserve", Failure::last("no room"), cx)
+    };
+    let turn = kit.turn(|_, cx| fail(cx));
+    assert_eq!(turn.reply(), &true);
+    // It has certainly not happened, so there is nothing to undo.
+    assert_eq!(turn.published_names(), ["order-cancelled"]);
+    assert_eq!(kit.turn(|_, cx| fail(cx)).reply(), &false);
+    let unknown = kit.turn(|_, cx| Fulfilment::fail(&ORDER, "dream", Failure::last("no room"), cx));
+    assert_eq!(unknown.rejection().code, "unknown_step");
 }

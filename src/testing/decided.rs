@@ -10,7 +10,9 @@ use crate::clock::Timestamp;
 use crate::codec::{self, Subject};
 use crate::context::Plan;
 use crate::envelope::{Envelope, Kind};
-use crate::service::{Command, Event, Message, Rejection, Service, open_message};
+use crate::handlers::open_message;
+use crate::rejection::Rejection;
+use crate::service::{Command, Event, Message, Service};
 
 /// What a handler decided: its answer, and what follows from it. A rejected turn plans nothing.
 ///

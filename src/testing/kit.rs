@@ -21,11 +21,12 @@ use crate::activity::{Activity, Outcome};
 use crate::clock::Timestamp;
 use crate::codec::{self, CodecError, Subject};
 use crate::context::{Context, Facts, Plan, Shape, Span, TimerId, Turn, View};
+use crate::declaration::Declaration;
 use crate::envelope::{Envelope, Key, Kind, MessageId};
-use crate::service::{
-    Command, Event, Handled, Hosted, Message, Query, Registered, Rejection, Service, open_reply,
-    seal_message, seal_rejection,
-};
+use crate::handlers::{Handled, open_reply, seal_message, seal_rejection};
+use crate::hosted::{Hosted, Registered};
+use crate::rejection::Rejection;
+use crate::service::{Command, Event, Message, Query, Service};
 use crate::table::Table;
 
 /// Noon of 2026-01-01 UTC: where every kit's time begins.
@@ -82,6 +83,11 @@ impl<S: Service> ServiceKit<S> {
     /// The service.
     pub fn service(&self) -> &S {
         &self.service
+    }
+
+    /// What the service declares.
+    pub fn declaration(&self) -> &Declaration {
+        self.hosted.declaration()
     }
 
     /// The kit's time.

@@ -16,6 +16,12 @@ use crate::error::OpenError;
 use crate::persistence::disk::Disk;
 use crate::persistence::format::{FORMAT_VERSION, Unsealed, read_file};
 
+/// Takes a commit: its position and body.
+pub(crate) type Apply<'f> = dyn FnMut(Position, &[u8]) -> Result<(), OpenError> + 'f;
+
+/// Takes a commit: its position, CRC and body.
+type Each<'f> = dyn FnMut(Position, u32, &[u8]) -> Result<(), OpenError> + 'f;
+
 /// The segments of a journal as they were found.
 pub(crate) struct JournalReader<'a> {
     disk: &'a dyn Disk,
@@ -55,7 +61,11 @@ impl<'a> JournalReader<'a> {
         dir: &Path,
         cell: u64,
     ) -> Result<Option<JournalReader<'a>>, OpenError> {
-        let found = list_segments(disk, dir).map_err(|error| io_error("listing", dir, &error))?;
+        let found = match list_segments(disk, dir) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("listing", dir, &error)),
+        };
         let mut segments: Vec<Segment> = Vec::with_capacity(found.len());
         for (ordinal, path) in found {
             let header = read_header(disk, &path)?;
@@ -190,7 +200,7 @@ impl<'a> JournalReader<'a> {
         &self,
         from: Position,
         to: Position,
-        apply: &mut dyn FnMut(Position, &[u8]) -> Result<(), OpenError>,
+        apply: &mut Apply<'_>,
     ) -> Result<(), OpenError> {
         let start = self.segment_of(from)?;
         for (index, segment) in self.segments.iter().enumerate().skip(start) {
@@ -215,7 +225,7 @@ impl<'a> JournalReader<'a> {
         &self,
         segment: &Segment,
         end: Position,
-        each: &mut dyn FnMut(Position, u32, &[u8]) -> Result<(), OpenError>,
+        each: &mut Each<'_>,
     ) -> Result<(), OpenError> {
         if end < segment.header.first {
             return Ok(());

@@ -1,0 +1,268 @@
+//! The shop put together: its services over one data directory, with its payment provider.
+//!
+//! The command line, the tests and the benches all start it here.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redeliver::clock::{Clock, SystemClock};
+use redeliver::{
+    ServiceHandle, ShutdownError, StartError, System, SystemBuilder, Topology, TopologyError,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::http::receive_webhook;
+use crate::inventory::Inventory;
+use crate::order::{Deadlines, Orders};
+use crate::payment::provider::{
+    Answer, Order as ProviderOrder, PaymentProvider, ProviderError, ProviderFuture,
+};
+use crate::payment::simulated::ledger::LedgerError;
+use crate::payment::simulated::{Pace, SignedWebhook, WebhookSink};
+use crate::payment::webhook::WebhookSecret;
+use crate::payment::{CardToken, Payment, SimulatedProvider};
+use crate::shipping::{Shipping, SimulatedCarrier};
+
+/// Webhooks of the simulated provider that may be on their way; it waits with further ones.
+const WEBHOOKS_WAITING_MAX: usize = 1_024;
+
+/// The shop cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenShopError {
+    /// The system could not start.
+    #[error(transparent)]
+    System(#[from] StartError),
+    /// The simulated provider's ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The running shop. Cheap to clone.
+#[derive(Clone)]
+pub struct Shop {
+    /// The system its services run in.
+    pub system: System,
+    /// What webhooks must be signed with.
+    pub webhook_secret: WebhookSecret,
+    /// Ends with the last clone.
+    _webhooks: Option<Arc<Courier>>,
+}
+
+/// Which payment provider the shop has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ledger {
+    /// The simulated one, with its ledger in the data directory.
+    InDataDirectory,
+    /// The simulated one, which forgets its ledger; for benches.
+    InMemory,
+}
+
+impl Shop {
+    /// Starts the shop over the configured data directory.
+    pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
+        let secret = webhook_secret(config);
+        let (opened, provider) = watch::channel(None);
+        let system = builder(config, Arc::new(LaterProvider(provider)))
+            .start()
+            .await?;
+        let mut shop = Shop {
+            system,
+            webhook_secret: secret.clone(),
+            _webhooks: None,
+        };
+        let (courier, sink) = Courier::start(shop.clone());
+        shop._webhooks = Some(Arc::new(courier));
+        // Only now: the data directory is ours, so no other process writes to the ledger, and
+        // what a crash tore off its end can be repaired.
+        match simulated(config, ledger) {
+            Ok(simulated) => {
+                let simulated: Arc<dyn PaymentProvider> =
+                    Arc::new(simulated.webhooks(Arc::new(sink), secret));
+                opened.send_replace(Some(simulated));
+                Ok(shop)
+            }
+            Err(error) => {
+                drop(opened);
+                if let Err(error) = shop.shutdown(Duration::ZERO).await {
+                    tracing::warn!(%error, "shutdown after a failed start");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The order service.
+    pub fn order(&self) -> ServiceHandle<Orders> {
+        self.system.service()
+    }
+
+    /// The payment service.
+    pub fn payment(&self) -> ServiceHandle<Payment> {
+        self.system.service()
+    }
+
+    /// The inventory service.
+    pub fn inventory(&self) -> ServiceHandle<Inventory> {
+        self.system.service()
+    }
+
+    /// The shipping service.
+    pub fn shipping(&self) -> ServiceHandle<Shipping> {
+        self.system.service()
+    }
+
+    /// Drains and stops the shop.
+    pub async fn shutdown(&self, within: Duration) -> Result<(), ShutdownError> {
+        self.system.shutdown(within).await
+    }
+}
+
+impl fmt::Debug for Shop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shop").field(&self.system).finish()
+    }
+}
+
+/// Who says what to whom, without opening anything.
+pub fn topology() -> Result<Topology, TopologyError> {
+    let (_, never) = watch::channel(None);
+    builder(&Config::default(), Arc::new(LaterProvider(never))).topology()
+}
+
+/// The services with their configuration, over a payment provider.
+pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBuilder {
+    let seconds = Duration::from_secs;
+    System::open(&config.data)
+        .service(Orders {
+            currency: config.currency,
+            deadlines: Deadlines {
+                reservation: seconds(config.order.reservation_s),
+                authorisation: seconds(config.order.authorisation_s),
+                compensation: seconds(config.order.compensation_s),
+            },
+        })
+        .service(Payment::new(provider))
+        .service(Inventory {
+            reservation_ttl: seconds(config.order.reservation_ttl_s),
+            ..Inventory::default()
+        })
+        .service(Shipping::new(Arc::new(SimulatedCarrier)))
+}
+
+fn simulated(config: &Config, ledger: Ledger) -> Result<SimulatedProvider, LedgerError> {
+    let millis = Duration::from_millis;
+    match ledger {
+        Ledger::InMemory => Ok(SimulatedProvider::in_memory(Pace::INSTANT)),
+        Ledger::InDataDirectory => {
+            let pace = Pace {
+                answer: millis(config.provider.answer_ms),
+                slow: millis(config.provider.slow_ms),
+                no_answer: millis(config.provider.no_answer_ms),
+            };
+            let path: PathBuf = config.data.join("provider").join("ledger.jsonl");
+            SimulatedProvider::open(&path, pace)
+        }
+    }
+}
+
+fn webhook_secret(config: &Config) -> WebhookSecret {
+    let secret = config.webhook_secret.reveal();
+    if !secret.is_empty() {
+        return WebhookSecret::new(secret);
+    }
+    let random: Vec<u8> = (0..4)
+        .flat_map(|_| SystemClock.entropy().to_le_bytes())
+        .collect();
+    WebhookSecret::new(random)
+}
+
+/// A provider that is there as soon as its ledger is open. Activities that a restart finds
+/// waiting ask for it before that.
+struct LaterProvider(watch::Receiver<Option<Arc<dyn PaymentProvider>>>);
+
+impl LaterProvider {
+    async fn opened(&self) -> Result<Arc<dyn PaymentProvider>, ProviderError> {
+        let mut provider = self.0.clone();
+        let opened = provider.wait_for(Option::is_some).await;
+        match opened.as_deref() {
+            Ok(Some(provider)) => Ok(provider.clone()),
+            Ok(None) | Err(_) => Err(ProviderError::Unavailable(
+                "its ledger could not be opened".to_owned(),
+            )),
+        }
+    }
+}
+
+impl PaymentProvider for LaterProvider {
+    fn authorise(&self, order: ProviderOrder, token: CardToken) -> ProviderFuture<'_, Answer> {
+        Box::pin(async move { self.opened().await?.authorise(order, token).await })
+    }
+
+    fn capture(&self, order: ProviderOrder, held: String) -> ProviderFuture<'_, Answer> {
+        Box::pin(async move { self.opened().await?.capture(order, held).await })
+    }
+
+    fn void(&self, order: ProviderOrder, held: String) -> ProviderFuture<'_, Answer> {
+        Box::pin(async move { self.opened().await?.void(order, held).await })
+    }
+
+    fn refund(&self, order: ProviderOrder, held: String) -> ProviderFuture<'_, Answer> {
+        Box::pin(async move { self.opened().await?.refund(order, held).await })
+    }
+
+    fn look_up(&self, key: String) -> ProviderFuture<'_, Option<Answer>> {
+        Box::pin(async move { self.opened().await?.look_up(key).await })
+    }
+}
+
+/// Carries the simulated provider's webhooks to where those of a real one arrive.
+///
+/// The provider belongs to the payment service and so to the system; were it to hold the system
+/// in turn, neither would ever be dropped.
+struct Courier(JoinHandle<()>);
+
+type Parcel = (SignedWebhook, oneshot::Sender<()>);
+
+impl Courier {
+    fn start(shop: Shop) -> (Courier, Sink) {
+        let (send, mut receive) = mpsc::channel::<Parcel>(WEBHOOKS_WAITING_MAX);
+        let carry = tokio::spawn(async move {
+            while let Some((webhook, carried)) = receive.recv().await {
+                let SignedWebhook { signature, body } = webhook;
+                if let Err(problem) = receive_webhook(&shop, &signature, &body).await {
+                    tracing::warn!(?problem, "webhook of the simulated provider refused");
+                }
+                // Whoever sent it may have stopped waiting.
+                let _ = carried.send(());
+            }
+        });
+        (Courier(carry), Sink(send))
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Sink(mpsc::Sender<Parcel>);
+
+impl WebhookSink for Sink {
+    fn deliver(
+        &self,
+        webhook: SignedWebhook,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let (carried, done) = oneshot::channel();
+            if self.0.send((webhook, carried)).await.is_ok() {
+                // An error means that the shop has closed; so will the provider.
+                let _ = done.await;
+            }
+        })
+    }
+}

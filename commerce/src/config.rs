@@ -1,0 +1,398 @@
+//! Configuration: one struct, filled from flags, the environment, a file and defaults, in that
+//! order of precedence.
+//!
+//! Every value has one name. `http.body_bytes_max` in the file is `COMMERCE_HTTP_BODY_BYTES_MAX`
+//! in the environment; what people change often is a flag too. A name that the file should not
+//! have is refused, so that a typing error does not pass for a default.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redeliver::http::ServerConfig;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::money::Currency;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data directory, created at the first start.
+    pub data: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: String,
+    /// Leave an empty data directory without products.
+    pub no_seed: bool,
+    /// The one currency of the shop, as in ISO 4217.
+    pub currency: Currency,
+    /// What to log: a level, or directives such as `info,redeliver=debug`.
+    pub log: String,
+    /// What the payment provider signs its webhooks with. Empty: a random one for this run, which
+    /// only the simulated provider knows.
+    pub webhook_secret: Secret,
+    /// Limits of the HTTP server.
+    pub http: HttpConfig,
+    /// How long the steps of an order may take.
+    pub order: OrderConfig,
+    /// Times of the payment provider.
+    pub provider: ProviderConfig,
+}
+
+/// Limits of the HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Longest request body in bytes.
+    pub body_bytes_max: u64,
+    /// Longest time for a request head, in seconds.
+    pub header_timeout_s: u64,
+    /// Longest silence of a connection between requests, in seconds.
+    pub idle_timeout_s: u64,
+    /// How long running requests may take after the order to stop, in seconds.
+    pub drain_s: u64,
+}
+
+/// How long the steps of an order may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrderConfig {
+    /// Life of a reservation whose order is not confirmed, in seconds.
+    pub reservation_ttl_s: u64,
+    /// Until inventory has answered, in seconds.
+    pub reservation_s: u64,
+    /// Until payment has answered, in seconds.
+    pub authorisation_s: u64,
+    /// Until something that is being undone is undone, in seconds.
+    pub compensation_s: u64,
+}
+
+/// Times of the payment provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// How long the simulated provider takes for an answer, in milliseconds.
+    pub answer_ms: u64,
+    /// How long it takes to answer `tok_slow`, in milliseconds.
+    pub slow_ms: u64,
+    /// How long a caller waits for an answer that does not come, in milliseconds.
+    pub no_answer_ms: u64,
+}
+
+/// A value that is not shown.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path} cannot be read: {detail}; correct it or leave it out")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An environment variable cannot be read.
+    #[error("environment variable {name} cannot be read: {detail}")]
+    Environment {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A value is of the wrong kind or has a name that does not exist.
+    #[error("configuration {origin}: {detail}")]
+    Value {
+        /// Where it comes from.
+        origin: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The address is none.
+    #[error("listen address `{listen}` cannot be read; write it as 127.0.0.1:8080")]
+    Listen {
+        /// What was given.
+        listen: String,
+    },
+    /// Requests without credentials would come from anywhere.
+    #[error(
+        "listen address {address} is not a loopback address, and without authentication everybody could act as an administrator; listen on 127.0.0.1 or [::1]"
+    )]
+    NotLoopback {
+        /// What was given.
+        address: SocketAddr,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data: PathBuf::from("./data"),
+            listen: "127.0.0.1:8080".to_owned(),
+            no_seed: false,
+            currency: Currency::EUR,
+            log: "info".to_owned(),
+            webhook_secret: Secret::default(),
+            http: HttpConfig::default(),
+            order: OrderConfig::default(),
+            provider: ProviderConfig::default(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig {
+            connections_max: 4_096,
+            body_bytes_max: 256 * 1024,
+            header_timeout_s: 30,
+            idle_timeout_s: 60,
+            drain_s: 10,
+        }
+    }
+}
+
+impl Default for OrderConfig {
+    fn default() -> OrderConfig {
+        OrderConfig {
+            reservation_ttl_s: 15 * 60,
+            reservation_s: 30,
+            authorisation_s: 2 * 60,
+            compensation_s: 24 * 60 * 60,
+        }
+    }
+}
+
+impl Default for ProviderConfig {
+    fn default() -> ProviderConfig {
+        ProviderConfig {
+            answer_ms: 3,
+            slow_ms: 3_000,
+            no_answer_ms: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration from its layers. `flags` holds what the command line says, `variable`
+    /// reads the environment.
+    pub fn load(
+        flags: Table,
+        file: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let mut table = names()?;
+        if let Some(path) = file {
+            let read = read(path)?;
+            // Checked by itself, so that what is said about it is said about the file.
+            checked(read.clone(), &path.display().to_string())?;
+            overlay(&mut table, read);
+        }
+        from_environment(&mut table, "COMMERCE", &variable)?;
+        overlay(&mut table, flags);
+        checked(table, "as a whole")
+    }
+
+    /// The address to listen on. Until there is authentication it must be a loopback address.
+    pub fn address(&self) -> Result<SocketAddr, ConfigError> {
+        let listen = match self.listen.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => self.listen.clone(),
+        };
+        let address: SocketAddr = listen.parse().map_err(|_| ConfigError::Listen {
+            listen: self.listen.clone(),
+        })?;
+        if address.ip().is_loopback() {
+            Ok(address)
+        } else {
+            Err(ConfigError::NotLoopback { address })
+        }
+    }
+
+    /// The limits as the HTTP server takes them.
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig {
+            connections_max: self.http.connections_max,
+            header_timeout: Duration::from_secs(self.http.header_timeout_s),
+            body_bytes_max: self.http.body_bytes_max,
+            idle_timeout: Duration::from_secs(self.http.idle_timeout_s),
+            drain_timeout: Duration::from_secs(self.http.drain_s),
+            ..ServerConfig::default()
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(secret: impl Into<String>) -> Secret {
+        Secret(secret.into())
+    }
+
+    /// Shows it, to whoever needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// Every name there is, with its default.
+fn names() -> Result<Table, ConfigError> {
+    Table::try_from(Config::default()).map_err(|error| ConfigError::Value {
+        origin: "defaults".to_owned(),
+        detail: error.to_string(),
+    })
+}
+
+fn read(path: &Path) -> Result<Table, ConfigError> {
+    let error = |detail: String| ConfigError::File {
+        path: path.to_owned(),
+        detail: detail.trim().replace('\n', " "),
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    text.parse()
+        .map_err(|e: toml::de::Error| error(e.to_string()))
+}
+
+fn checked(table: Table, origin: &str) -> Result<Config, ConfigError> {
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Value {
+            origin: origin.to_owned(),
+            detail: error.to_string().trim().replace('\n', " "),
+        })
+}
+
+fn overlay(under: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (under.get_mut(&name), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                under.insert(name, value);
+            }
+        }
+    }
+}
+
+fn from_environment(
+    table: &mut Table,
+    prefix: &str,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<(), ConfigError> {
+    for (key, value) in table.iter_mut() {
+        let name = format!("{prefix}_{}", key.to_uppercase());
+        if let Value::Table(inner) = value {
+            from_environment(inner, &name, variable)?;
+            continue;
+        }
+        let Some(text) = variable(&name) else {
+            continue;
+        };
+        let error = |wanted: &str| ConfigError::Environment {
+            name: name.clone(),
+            detail: format!("it must be {wanted}"),
+        };
+        *value = match value {
+            Value::Integer(_) => Value::Integer(text.parse().map_err(|_| error("a whole number"))?),
+            Value::Boolean(_) => Value::Boolean(match text.as_str() {
+                "1" | "true" | "yes" => true,
+                "0" | "false" | "no" | "" => false,
+                _ => return Err(error("true or false")),
+            }),
+            _ => Value::String(text),
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    fn flags(text: &str) -> Table {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn flags_go_before_the_environment_before_the_file_before_defaults() {
+        let file = file("data = 'f'\nlisten = '127.0.0.1:1'\nlog = 'warn'\n[http]\ndrain_s = 3");
+        let environment = |name: &str| match name {
+            "COMMERCE_DATA" => Some("e".to_owned()),
+            "COMMERCE_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "COMMERCE_HTTP_BODY_BYTES_MAX" => Some("77".to_owned()),
+            _ => None,
+        };
+        let config = Config::load(flags("data = 'a'"), Some(file.path()), environment).unwrap();
+        assert_eq!(config.data, PathBuf::from("a"));
+        assert_eq!(config.listen, "127.0.0.1:2");
+        assert_eq!(config.log, "warn");
+        assert_eq!(config.http.drain_s, 3);
+        assert_eq!(config.http.body_bytes_max, 77);
+        assert_eq!(config.http.idle_timeout_s, 60);
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_and_a_value_of_the_wrong_kind_are_refused() {
+        for text in ["dta = 'x'", "[http]\nbody = 1", "no_seed = 'maybe'", "= 1"] {
+            let file = file(text);
+            let error = Config::load(Table::new(), Some(file.path()), |_| None).unwrap_err();
+            let path = file.path().display().to_string();
+            assert!(error.to_string().contains(&path), "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        let wrong = |name: &str| (name == "COMMERCE_HTTP_DRAIN_S").then(|| "soon".to_owned());
+        let error = Config::load(Table::new(), None, wrong).unwrap_err();
+        assert!(
+            error.to_string().contains("COMMERCE_HTTP_DRAIN_S"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn only_loopback_addresses_are_listened_on() {
+        let address = |listen: &str| {
+            Config {
+                listen: listen.to_owned(),
+                ..Config::default()
+            }
+            .address()
+        };
+        for listen in ["127.0.0.1:0", "[::1]:8080", "localhost:80"] {
+            assert!(address(listen).unwrap().ip().is_loopback());
+        }
+        for listen in ["0.0.0.0:8080", "[::]:1", "192.0.2.1:80"] {
+            assert!(matches!(
+                address(listen),
+                Err(ConfigError::NotLoopback { .. })
+            ));
+        }
+        assert!(matches!(address("8080"), Err(ConfigError::Listen { .. })));
+    }
+
+    #[test]
+    fn a_secret_does_not_show() {
+        let config = Config {
+            webhook_secret: Secret::new("whsec"),
+            ..Config::default()
+        };
+        assert!(!format!("{config:?}").contains("whsec"));
+    }
+}

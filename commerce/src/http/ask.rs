@@ -1,0 +1,208 @@
+//! A request as routes see it: read once, refused in one way.
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use redeliver::http::{Draining, Problem};
+use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
+use warp::http::header::CONTENT_TYPE;
+use warp::http::{HeaderMap, Method, StatusCode};
+
+use super::caller::Caller;
+use crate::app::Shop;
+use crate::money::{Currency, Money};
+use crate::page::{PAGE_ROWS_MAX, Page};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// A request.
+pub(super) struct Ask {
+    pub(super) shop: Shop,
+    pub(super) caller: Caller,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) captured: Vec<String>,
+    pub(super) query: String,
+    pub(super) headers: HeaderMap,
+    pub(super) draining: Draining,
+    pub(super) body: Bytes,
+}
+
+/// Money in a request.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MoneyAsked {
+    amount: i64,
+    currency: Currency,
+}
+
+impl From<MoneyAsked> for Money {
+    fn from(asked: MoneyAsked) -> Money {
+        Money::new(asked.amount, asked.currency)
+    }
+}
+
+impl Ask {
+    /// The id in the path. What is no id is nobody's id.
+    pub(super) fn id<T: FromStr>(&self) -> Result<T, Problem> {
+        let text = self.captured();
+        text.parse().map_err(|_| {
+            Problem::not_found(format!(
+                "there is nothing with the id `{}`; ids are UUIDs",
+                shown(text)
+            ))
+        })
+    }
+
+    /// The open part of the path.
+    pub(super) fn captured(&self) -> &str {
+        self.captured.first().map_or("", String::as_str)
+    }
+
+    /// A parameter of the query string; of several, the last counts.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        form_urlencoded::parse(self.query.as_bytes())
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .last()
+    }
+
+    /// Which page of a list.
+    pub(super) fn page(&self) -> Result<Page, Problem> {
+        let limit = match self.parameter("limit") {
+            None => None,
+            Some(text) => {
+                let limit = text.parse().ok();
+                Some(
+                    limit
+                        .filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit))
+                        .ok_or_else(|| {
+                            Problem::unprocessable(format!(
+                                "limit `{}` is out of range; use 1 to {PAGE_ROWS_MAX}",
+                                shown(&text)
+                            ))
+                        })?,
+                )
+            }
+        };
+        Ok(Page {
+            limit,
+            cursor: self.parameter("cursor"),
+        })
+    }
+
+    /// The body, which must be there.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.check_media_type()?;
+        read(&self.body)
+    }
+
+    /// The body, which may be left out when all its fields may.
+    pub(super) fn json_or_nothing<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() {
+            return read(b"{}");
+        }
+        self.json()
+    }
+
+    fn check_media_type(&self) -> Result<(), Problem> {
+        let is_json = self
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+        if is_json {
+            Ok(())
+        } else {
+            Err(Problem::unsupported_media_type("application/json"))
+        }
+    }
+
+    /// Sends a command: once, if the caller gave a key.
+    pub(super) async fn send<S: Service, C: Command>(
+        &self,
+        to: ServiceHandle<S>,
+        command: C,
+    ) -> Result<Answered<C::Reply>, Problem> {
+        let key = self.idempotency_key()?;
+        let call = to.command(command).idempotency(key).trace(self.trace());
+        Ok(call.send().await?)
+    }
+
+    /// Asks a query.
+    pub(super) async fn query<S: Service, Q: Query>(
+        &self,
+        of: ServiceHandle<S>,
+        query: Q,
+    ) -> Result<Q::Answer, Problem> {
+        Ok(of.query(query).await?)
+    }
+
+    fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+        let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let sane = value.to_str().ok().filter(|key| {
+            (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())
+                && key.bytes().all(|byte| byte.is_ascii_graphic())
+        });
+        match (sane, values.next()) {
+            (Some(key), None) => Ok(Some(IdempotencyKey::new(self.scope(), key, &self.body))),
+            _ => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency-key-invalid",
+                "The idempotency key cannot be used",
+            )
+            .detail(format!(
+                "send one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII \
+                 characters"
+            ))),
+        }
+    }
+
+    /// Caller, method and path. The caller's length goes first, so that no name can pass for
+    /// another's with a piece of the path.
+    fn scope(&self) -> String {
+        let Caller { name, .. } = &self.caller;
+        format!("{}:{name} {} {}", name.len(), self.method, self.path)
+    }
+
+    /// W3C: a trace context that cannot be read is ignored.
+    fn trace(&self) -> Option<TraceContext> {
+        let value = self.headers.get("traceparent")?.to_str().ok()?;
+        TraceContext::from_traceparent(value)
+    }
+}
+
+/// Reads JSON: what is none is 400, what is not what was asked for is 422.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        // The first thing that is wrong may stand before the end of the JSON.
+        let no_json = serde_json::from_slice::<IgnoredAny>(body).err();
+        match (no_json, error.classify()) {
+            (Some(error), _) => Problem::malformed(format!("the body is not JSON: {error}")),
+            // JSON that is nested too deeply is none that we read.
+            (None, Category::Syntax | Category::Eof | Category::Io) => {
+                Problem::malformed(format!("the body cannot be read: {error}"))
+            }
+            (None, Category::Data) => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-body",
+                "The body is not what this route takes",
+            )
+            .detail(format!("{error}; correct it and send it again")),
+        }
+    })
+}
+
+/// What a caller wrote, short enough to repeat.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 64;
+    text.chars().take(CHARS_MAX).collect()
+}

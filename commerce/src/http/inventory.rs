@@ -1,0 +1,71 @@
+//! Stock: what there is, what is reserved, and corrections by people.
+
+use serde::Deserialize;
+use warp::http::StatusCode;
+
+use super::answer;
+use super::ask::Ask;
+use super::caller::Role;
+use super::table::{Answer, Table};
+use crate::inventory::{
+    AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, StockList, StockOfProduct,
+};
+
+pub(super) fn routes(on: &mut Table) {
+    on.get("/inventory/products", list)
+        .get("/inventory/products/low-stock", low)
+        .get("/inventory/products/{}", one)
+        .get("/inventory/products/{}/reservations", reservations)
+        .post("/inventory/products/{}/adjust-stock", adjust);
+}
+
+async fn list(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::InventoryManager)?;
+    let page = ask.page()?;
+    answer::ok(&ask.query(ask.shop.inventory(), StockList { page }).await?)
+}
+
+async fn low(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::InventoryManager)?;
+    let page = ask.page()?;
+    answer::ok(&ask.query(ask.shop.inventory(), LowStock { page }).await?)
+}
+
+async fn one(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::InventoryManager)?;
+    let product_id = ask.id()?;
+    let query = StockOfProduct { product_id };
+    answer::ok(&ask.query(ask.shop.inventory(), query).await?)
+}
+
+async fn reservations(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::InventoryManager)?;
+    let product_id = ask.id()?;
+    let page = ask.page()?;
+    let inventory = ask.shop.inventory();
+    // An empty list would say that there is such a product.
+    ask.query(inventory.clone(), StockOfProduct { product_id })
+        .await?;
+    let query = ReservationsOfProduct { product_id, page };
+    answer::ok(&ask.query(inventory, query).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adjustment {
+    delta: i64,
+    reason: AdjustmentReason,
+}
+
+async fn adjust(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::InventoryManager)?;
+    let product_id = ask.id()?;
+    let Adjustment { delta, reason } = ask.json()?;
+    let command = AdjustStock {
+        product_id,
+        delta,
+        reason,
+    };
+    let answered = ask.send(ask.shop.inventory(), command).await?;
+    answer::answered(StatusCode::OK, &answered)
+}

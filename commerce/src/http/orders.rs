@@ -1,0 +1,277 @@
+//! Orders: placing, looking, cancelling, paying again, and ending a review.
+
+use std::time::Duration;
+
+use redeliver::http::Problem;
+use redeliver::{Answered, Resolve};
+use serde::Deserialize;
+use tokio::time::Instant;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::ask::{Ask, MoneyAsked};
+use super::caller::Role;
+use super::table::{Answer, Table};
+use super::{API, answer, preference};
+use crate::ids::{CustomerId, OrderId};
+use crate::order::requests::{
+    CancelOrder, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder, ResolveOrder,
+    RetryPayment, TimelineOfOrder,
+};
+use crate::order::{Address, OrderStatus};
+use crate::payment::PaymentMethod;
+
+pub(super) fn routes(on: &mut Table) {
+    on.get("/orders", list)
+        .post("/orders", place)
+        .get("/orders/{}", one)
+        .get("/orders/{}/timeline", timeline)
+        .post("/orders/{}/cancel", cancel)
+        .post("/orders/{}/resolve", resolve)
+        .post("/orders/{}/payment/retry", retry_payment);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrder {
+    items: Vec<OrderItem>,
+    shipping_address: AddressAsked,
+    payment_method: PaymentMethod,
+    expected_total: Option<MoneyAsked>,
+}
+
+/// As [`Address`], which is stored and therefore cannot refuse unknown names by itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddressAsked {
+    recipient: String,
+    line1: String,
+    line2: Option<String>,
+    city: String,
+    region: Option<String>,
+    postal_code: String,
+    country: String,
+}
+
+impl From<AddressAsked> for Address {
+    fn from(asked: AddressAsked) -> Address {
+        Address {
+            recipient: asked.recipient,
+            line1: asked.line1,
+            line2: asked.line2,
+            city: asked.city,
+            region: asked.region,
+            postal_code: asked.postal_code,
+            country: asked.country,
+        }
+    }
+}
+
+async fn place(ask: Ask) -> Answer {
+    let new: NewOrder = ask.json()?;
+    let command = PlaceOrder {
+        customer_id: ask.caller.customer,
+        items: new.items,
+        shipping_address: new.shipping_address.into(),
+        payment_method: new.payment_method,
+        expected_total: new.expected_total.map(Into::into),
+    };
+    let placed = ask.send(ask.shop.order(), command).await?;
+    outcome(&ask, placed, is_settled).await
+}
+
+async fn list(ask: Ask) -> Answer {
+    let page = ask.page()?;
+    let status = match ask.parameter("status") {
+        None => None,
+        Some(text) => Some(status_of(&text)?),
+    };
+    let query = OrdersList {
+        customer_id: whose(&ask),
+        status,
+        page,
+    };
+    answer::ok(&ask.query(ask.shop.order(), query).await?)
+}
+
+async fn one(ask: Ask) -> Answer {
+    let order_id = ask.id()?;
+    let order = show(&ask, order_id).await?;
+    Ok(tagged(answer::ok(&order)?, &order))
+}
+
+async fn timeline(ask: Ask) -> Answer {
+    let query = TimelineOfOrder {
+        order_id: ask.id()?,
+        customer_id: whose(&ask),
+    };
+    answer::ok(&ask.query(ask.shop.order(), query).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cancellation {
+    reason: String,
+}
+
+async fn cancel(ask: Ask) -> Answer {
+    let order_id = ask.id()?;
+    let Cancellation { reason } = ask.json()?;
+    let command = CancelOrder {
+        order_id,
+        customer_id: whose(&ask),
+        reason,
+    };
+    let cancelling = ask.send(ask.shop.order(), command).await?;
+    outcome(&ask, cancelling, |status| status != OrderStatus::Cancelling).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resolution {
+    action: Resolve,
+    reason: String,
+}
+
+async fn resolve(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::Admin)?;
+    let order_id = ask.id()?;
+    let Resolution { action, reason } = ask.json()?;
+    let command = ResolveOrder {
+        order_id,
+        action,
+        reason,
+    };
+    let resolved = ask.send(ask.shop.order(), command).await?;
+    outcome(&ask, resolved, is_settled).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    payment_method: PaymentMethod,
+}
+
+async fn retry_payment(ask: Ask) -> Answer {
+    let order_id = ask.id()?;
+    let Retry { payment_method } = ask.json()?;
+    let command = RetryPayment {
+        order_id,
+        customer_id: whose(&ask),
+        payment_method,
+    };
+    let retried = ask.send(ask.shop.order(), command).await?;
+    outcome(&ask, retried, is_settled).await
+}
+
+/// Whose orders the caller may see; everybody's for administrators.
+fn whose(ask: &Ask) -> Option<CustomerId> {
+    (!ask.caller.has(Role::Admin)).then_some(ask.caller.customer)
+}
+
+async fn show(ask: &Ask, order_id: OrderId) -> Result<OrderView, Problem> {
+    let query = OrderById {
+        order_id,
+        customer_id: whose(ask),
+    };
+    ask.query(ask.shop.order(), query).await
+}
+
+fn status_of(text: &str) -> Result<OrderStatus, Problem> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|error| {
+        Problem::unprocessable(format!("there is no such status of an order: {error}"))
+    })
+}
+
+/// Whether an order has come as far as it does by itself, or needs its customer or a person.
+fn is_settled(status: OrderStatus) -> bool {
+    match status {
+        OrderStatus::Pending
+        | OrderStatus::Reserved
+        | OrderStatus::Paid
+        | OrderStatus::Cancelling => false,
+        OrderStatus::Confirmed
+        | OrderStatus::Shipped
+        | OrderStatus::Delivered
+        | OrderStatus::PaymentFailed
+        | OrderStatus::Cancelled
+        | OrderStatus::Returned
+        | OrderStatus::ManualReview => true,
+    }
+}
+
+/// Answers with an order whose command is durable: at once with 202, or, when the caller would
+/// rather wait, with 200 as soon as the order is where it was to go.
+async fn outcome(
+    ask: &Ask,
+    accepted: Answered<OrderView>,
+    there: fn(OrderStatus) -> bool,
+) -> Answer {
+    let (order, status) = settle(ask, accepted.reply, there).await;
+    show_order(ask, status, &order, accepted.replayed)
+}
+
+async fn settle(
+    ask: &Ask,
+    accepted: OrderView,
+    there: fn(OrderStatus) -> bool,
+) -> (OrderView, StatusCode) {
+    let Some(wait) = preference::wait(&ask.headers) else {
+        return (accepted, StatusCode::ACCEPTED);
+    };
+    let order = wait_until(ask, accepted, there, wait).await;
+    if there(order.status) {
+        (order, StatusCode::OK)
+    } else {
+        (order, StatusCode::ACCEPTED)
+    }
+}
+
+fn show_order(ask: &Ask, status: StatusCode, order: &OrderView, replayed: bool) -> Answer {
+    let mut response = tagged(answer::json(status, order)?, order);
+    let location = format!("{API}/orders/{}", order.id);
+    response = answer::with(response, "location", &location);
+    if let Some(wait) = preference::wait(&ask.headers) {
+        let applied = format!("wait={}", wait.as_secs());
+        response = answer::with(response, "preference-applied", &applied);
+    }
+    Ok(answer::replayed(response, replayed))
+}
+
+/// The order as soon as it is there, or as it is when the time is up or the server stops.
+async fn wait_until(
+    ask: &Ask,
+    accepted: OrderView,
+    there: fn(OrderStatus) -> bool,
+    wait: Duration,
+) -> OrderView {
+    let deadline = Instant::now() + wait;
+    let service = ask.shop.order();
+    // Watching begins before the first look, so no change falls between.
+    let watch = service.watch(&accepted.id);
+    let mut order = accepted;
+    loop {
+        let changed = watch.changed();
+        match show(ask, order.id).await {
+            Ok(now) => order = now,
+            // The command is durable whatever becomes of the waiting.
+            Err(problem) => {
+                tracing::debug!(?problem, order = %order.id, "order not seen while waiting");
+                return order;
+            }
+        }
+        if there(order.status) {
+            return order;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep_until(deadline) => return order,
+            () = ask.draining.0.cancelled() => return order,
+        }
+    }
+}
+
+/// The order's version as an entity tag.
+fn tagged(response: Response, order: &OrderView) -> Response {
+    answer::with(response, "etag", &format!("\"{}\"", order.version))
+}

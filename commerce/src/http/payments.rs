@@ -1,0 +1,57 @@
+//! Payments: what orders have cost, and money given back by people.
+
+use serde::Deserialize;
+use warp::http::StatusCode;
+
+use super::answer;
+use super::ask::{Ask, MoneyAsked};
+use super::caller::Role;
+use super::table::{Answer, Table};
+use crate::payment::{PaymentById, PaymentOfOrder, PaymentView, RefundPayment};
+use redeliver::http::Problem;
+
+pub(super) fn routes(on: &mut Table) {
+    on.get("/payments/{}", one)
+        .get("/payments/order/{}", of_order)
+        .post("/payments/{}/refund", refund);
+}
+
+async fn one(ask: Ask) -> Answer {
+    let payment_id = ask.id()?;
+    let payment = ask.query(ask.shop.payment(), PaymentById { payment_id });
+    show(&ask, &payment.await?)
+}
+
+async fn of_order(ask: Ask) -> Answer {
+    let order_id = ask.id()?;
+    let payment = ask.query(ask.shop.payment(), PaymentOfOrder { order_id });
+    show(&ask, &payment.await?)
+}
+
+fn show(ask: &Ask, payment: &PaymentView) -> Answer {
+    if !ask.caller.may_see(payment.customer_id, Role::Admin) {
+        return Err(Problem::not_found("there is no such payment"));
+    }
+    answer::ok(payment)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refund {
+    amount: MoneyAsked,
+    reason: String,
+}
+
+async fn refund(ask: Ask) -> Answer {
+    ask.caller.must_have(Role::Admin)?;
+    let payment_id = ask.id()?;
+    let Refund { amount, reason } = ask.json()?;
+    let command = RefundPayment {
+        payment_id,
+        amount: amount.into(),
+        reason,
+    };
+    let answered = ask.send(ask.shop.payment(), command).await?;
+    // The provider is asked after this answer; the payment shows what it said.
+    answer::answered(StatusCode::ACCEPTED, &answered)
+}

@@ -1,0 +1,27 @@
+//! A shop of services on `redeliver`: what each service owns, says and decides.
+//!
+//! Each folder is one service. It shows its messages, then its tables, then its decisions (pure
+//! functions over values); its handlers only connect them. A service knows the others by their
+//! messages and by nothing else. Around them stand the gateway ([`http`]), the configuration and
+//! the command line.
+
+#[macro_use]
+mod wire;
+
+pub mod ids;
+pub mod money;
+pub mod page;
+pub mod time;
+
+pub mod app;
+pub mod bench;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod seed;
+pub mod serve;
+
+pub mod inventory;
+pub mod order;
+pub mod payment;
+pub mod shipping;

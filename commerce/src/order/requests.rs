@@ -1,0 +1,211 @@
+//! What the order service is told and asked.
+//!
+//! A request that a customer makes carries the customer's id as `customer_id`: it then finds only
+//! that customer's orders, and others look as if they did not exist. `None` is for the shop's own
+//! people.
+
+use redeliver::{Resolve, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, ShipmentId};
+use crate::money::Money;
+use crate::order::status::OrderStatus;
+use crate::order::{Address, OrderLine};
+use crate::page::{Listing, Page};
+use crate::payment::PaymentMethod;
+use crate::time::rfc3339;
+
+/// Orders goods. Accepted, the order is `pending` and everything else follows by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrder {
+    /// Who orders.
+    pub customer_id: CustomerId,
+    /// What: 1 to 100 products, each once.
+    pub items: Vec<OrderItem>,
+    /// Where it goes.
+    pub shipping_address: Address,
+    /// What pays for it.
+    pub payment_method: PaymentMethod,
+    /// What the customer thinks that it costs; if said, the order is refused when it is not so.
+    pub expected_total: Option<Money>,
+}
+
+/// So many of a product, as they are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderItem {
+    /// What.
+    pub product_id: ProductId,
+    /// How many: 1 to 999. Wider than that, so that the answer to a wrong one names the rule.
+    pub quantity: i64,
+}
+
+/// Cancels an order. What has been done for it is undone step by step; the order is `cancelling`
+/// until that is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    /// Which.
+    pub order_id: OrderId,
+    /// Whose it must be.
+    pub customer_id: Option<CustomerId>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Tries again to pay for an order whose payment has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPayment {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose it must be.
+    pub customer_id: Option<CustomerId>,
+    /// With what.
+    pub payment_method: PaymentMethod,
+}
+
+/// Ends the review of an order as a person decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveOrder {
+    /// Which order.
+    pub order_id: OrderId,
+    /// What is to be done.
+    pub action: Resolve,
+    /// Why.
+    pub reason: String,
+}
+
+/// Puts a product on the price list, or replaces its entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListProduct {
+    /// Which product.
+    pub product_id: ProductId,
+    /// Its stock keeping unit.
+    pub sku: String,
+    /// Its name.
+    pub name: String,
+    /// What one costs.
+    pub price: Money,
+    /// Whether it can be ordered.
+    pub published: bool,
+}
+
+/// A product's entry on the price list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedProduct {
+    /// Which product.
+    pub product_id: ProductId,
+    /// Its stock keeping unit.
+    pub sku: String,
+    /// Its name.
+    pub name: String,
+    /// What one costs now.
+    pub price: Money,
+    /// Whether it can be ordered.
+    pub published: bool,
+}
+
+/// An order as the outside sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub customer_id: CustomerId,
+    /// What has become of it.
+    pub status: OrderStatus,
+    /// What was ordered, at the prices of that time.
+    pub items: Vec<OrderLine>,
+    /// What it costs.
+    pub total: Money,
+    /// What pays for it.
+    pub payment_id: Option<PaymentId>,
+    /// How often its payment was tried.
+    pub payment_attempts: u32,
+    /// Why the last try failed, if it did.
+    pub payment_failure: Option<String>,
+    /// In which parcel it goes.
+    pub shipment_id: Option<ShipmentId>,
+    /// Why it is or was cancelled.
+    pub cancel_reason: Option<String>,
+    /// Why a person must look at it, while one must.
+    pub review_reason: Option<String>,
+    /// 1 for a new order, one more with each change.
+    pub version: u64,
+    /// When it was accepted.
+    #[serde(with = "rfc3339")]
+    pub created_at: Timestamp,
+    /// Last change.
+    #[serde(with = "rfc3339")]
+    pub updated_at: Timestamp,
+}
+
+/// Asks for an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderById {
+    /// Which.
+    pub order_id: OrderId,
+    /// Whose it must be.
+    pub customer_id: Option<CustomerId>,
+}
+
+/// Asks for orders, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersList {
+    /// Whose; everybody's if not said.
+    pub customer_id: Option<CustomerId>,
+    /// Only these.
+    pub status: Option<OrderStatus>,
+    /// Which part.
+    pub page: Page,
+}
+
+/// Asks what has happened to an order, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineOfOrder {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whose it must be.
+    pub customer_id: Option<CustomerId>,
+}
+
+/// What has happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Oldest first.
+    pub items: Vec<TimelineEntry>,
+}
+
+/// One thing that happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    /// Which service it came from.
+    pub service: String,
+    /// Wire name of the message that said it; `deadline` when time was up.
+    pub message: String,
+    /// Status before; `None` if the order began with it.
+    pub from: Option<OrderStatus>,
+    /// Status after.
+    pub to: OrderStatus,
+    /// In words.
+    pub detail: Option<String>,
+}
+
+command!(PlaceOrder, "place-order", customer_id, OrderView);
+command!(CancelOrder, "cancel-order", order_id, OrderView);
+command!(RetryPayment, "retry-payment", order_id, OrderView);
+command!(ResolveOrder, "resolve-order", order_id, OrderView);
+command!(ListProduct, "list-product", product_id, ListedProduct);
+query!(OrderById, "order-by-id", OrderView);
+query!(OrdersList, "orders-list", Listing<OrderView>);
+query!(TimelineOfOrder, "timeline-of-order", Timeline);

@@ -1,0 +1,215 @@
+//! `commerce serve`: the shop from its first look at the data directory to its orderly end.
+//!
+//! ```text
+//! signals ─ listener ─ seed planned ─ shop opened ─ seeded ─ ready ─ … ─ drained ─ closed
+//!            1          74             74, 75         1       stdout
+//! ```
+//!
+//! Standard output carries one line, for programs: that requests are answered, and where.
+//! Everything for people goes to standard error.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use redeliver::{OpenError, ShutdownError, StartError, StoreError, http as server};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Ledger, OpenShopError, Shop};
+use crate::cli::{Exit, Failure};
+use crate::config::Config;
+use crate::http;
+use crate::seed::{SeedError, Seeding};
+
+/// Serves until a signal, or until the data can no longer be written.
+pub async fn serve(config: &Config) -> Result<(), Failure> {
+    let mut stop = Stop::listen()?;
+    let address = config.address()?;
+    let listener = bind(address).await?;
+    let address = listener.local_addr().map_err(|error| {
+        Failure::new(
+            Exit::Failure,
+            format!("address {address} cannot be used: {error}"),
+        )
+    })?;
+    let shop = tokio::select! {
+        opened = open(config) => opened?,
+        // What was recovered so far is recovered again by the next start.
+        () = stop.asked() => return Ok(()),
+    };
+    run(config, &shop, listener, address, stop).await
+}
+
+/// Opens and seeds the shop, and says what was found.
+async fn open(config: &Config) -> Result<Shop, Failure> {
+    let seeding = Seeding::plan(&config.data, !config.no_seed)?;
+    let first_start = seeding.first_start;
+    let shop = Shop::open(config, Ledger::InDataDirectory).await?;
+    let data = config.data.display();
+    let recovered = shop.system.report().recovered;
+    if first_start {
+        eprintln!("created data directory {data}");
+    } else {
+        eprintln!(
+            "recovered {} commits from {data} in {} ms{}",
+            recovered.commits,
+            recovered.ms,
+            if recovered.clean {
+                ""
+            } else {
+                " after an unclean end"
+            }
+        );
+    }
+    if let Some(reason) = recovered.rebuilt {
+        eprintln!("the materialised state was rebuilt: {reason}");
+    }
+    seeding.complete(&shop, config.currency).await?;
+    Ok(shop)
+}
+
+async fn run(
+    config: &Config,
+    shop: &Shop,
+    listener: TcpListener,
+    address: SocketAddr,
+    mut stop: Stop,
+) -> Result<(), Failure> {
+    let drain = CancellationToken::new();
+    let routes = http::routes(shop.clone());
+    let serving = tokio::spawn(server::serve(
+        listener,
+        routes,
+        config.server(),
+        drain.clone().cancelled_owned(),
+    ));
+    ready(address);
+    let closed = tokio::select! {
+        () = stop.asked() => None,
+        error = shop.system.closed() => Some(error),
+    };
+    drain.cancel();
+    if let Some(error) = closed {
+        // Nothing can be answered any more; whoever waits learns it from the closed connection.
+        serving.abort();
+        return Err(error.into());
+    }
+    eprintln!("stopping; once more to stop at once");
+    stop.exit_when_asked_again();
+    match serving.await {
+        Ok(served) => tracing::info!(
+            requests = served.requests,
+            connections = served.connections,
+            cut_off = served.cut_off,
+            "http server stopped"
+        ),
+        Err(error) => tracing::error!(%error, "http server ended badly"),
+    }
+    match shop
+        .shutdown(Duration::from_secs(config.http.drain_s))
+        .await
+    {
+        Ok(()) => Ok(()),
+        // They were told to come back; nothing they were promised is lost.
+        Err(error @ ShutdownError::TimedOut { .. }) => {
+            tracing::warn!(%error, "shutdown");
+            Ok(())
+        }
+        Err(error) => Err(Failure::new(Exit::Data, error.to_string())),
+    }
+}
+
+/// Tells whoever started us that requests are answered. If they no longer listen, others do.
+fn ready(address: SocketAddr) {
+    let mut out = io::stdout().lock();
+    let said = writeln!(out, "ready http://{address}").and_then(|()| out.flush());
+    if let Err(error) = said {
+        tracing::debug!(%error, "standard output is closed");
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let said = if error.kind() == io::ErrorKind::AddrInUse {
+            format!(
+                "address {address} is in use; stop what listens on port {} or choose another \
+                 with --listen",
+                address.port()
+            )
+        } else {
+            format!("address {address} cannot be used ({error}); choose another with --listen")
+        };
+        Failure::new(Exit::Failure, said)
+    })
+}
+
+/// The order to stop: SIGTERM or Ctrl-C.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Stop, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(
+                    Exit::Failure,
+                    format!("signals cannot be received: {error}"),
+                )
+            })
+        };
+        Ok(Stop {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// From now on another signal ends the process; the next start recovers.
+    fn exit_when_asked_again(mut self) {
+        tokio::spawn(async move {
+            self.asked().await;
+            eprintln!("stopped at once; the next start recovers");
+            std::process::exit(Exit::Failure.code().into());
+        });
+    }
+}
+
+impl From<OpenShopError> for Failure {
+    fn from(error: OpenShopError) -> Failure {
+        let exit = match &error {
+            OpenShopError::System(StartError::Open(OpenError::InUse { .. })) => Exit::InUse,
+            OpenShopError::System(
+                StartError::Open(_) | StartError::Store(_) | StartError::Recovery { .. },
+            )
+            | OpenShopError::Ledger(_) => Exit::Data,
+            OpenShopError::System(_) => Exit::Failure,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<SeedError> for Failure {
+    fn from(error: SeedError) -> Failure {
+        let exit = match &error {
+            SeedError::Marker { .. } => Exit::Data,
+            SeedError::Refused { .. } => Exit::Failure,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::new(Exit::Data, error.to_string())
+    }
+}

@@ -1,0 +1,414 @@
+//! The real program under test: started, asked over HTTP, stopped or killed, started again.
+
+#![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Longer than any answer takes, so that a hanging server fails a test instead of stopping it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The program with arguments, and nothing of the environment's configuration.
+pub fn commerce(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_commerce"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("COMMERCE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// What became of a program that ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs the program to its end.
+pub fn run(args: &[&str]) -> Ended {
+    ended(commerce(args))
+}
+
+pub fn ended(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    pub address: String,
+    pub data: PathBuf,
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    /// Starts one on a free port over this data directory and waits until it is ready.
+    pub fn start(data: &Path) -> Server {
+        Server::with(data, &[], &[])
+    }
+
+    /// The same with further arguments and variables.
+    pub fn with(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Server {
+        Server::try_start(data, args, variables).unwrap_or_else(|ended| panic!("{ended:?}"))
+    }
+
+    /// The same; how it ended, if it was never ready.
+    pub fn try_start(
+        data: &Path,
+        args: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Server, Ended> {
+        let mut server = Server::spawn(data, args, variables);
+        let mut line = String::new();
+        server.stdout.read_line(&mut line).unwrap();
+        let Some(address) = line.trim_end().strip_prefix("ready http://") else {
+            let status = server.child.wait().unwrap();
+            return Err(Ended {
+                code: status.code(),
+                stdout: line,
+                stderr: server.said(),
+            });
+        };
+        server.address = address.to_owned();
+        Ok(server)
+    }
+
+    /// Starts one without waiting for anything.
+    pub fn spawn(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Server {
+        let data_arg = data.display().to_string();
+        let mut all = vec![
+            "--data",
+            &data_arg,
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+        ];
+        // A test's own value stands instead of ours.
+        for name in ["--listen", "--log"] {
+            if args.contains(&name) {
+                let place = all.iter().position(|arg| *arg == name).unwrap();
+                all.drain(place..place + 2);
+            }
+        }
+        all.extend(args);
+        let mut child = commerce(&all)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let said = stderr.clone();
+        let reader = std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                said.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        Server {
+            address: String::new(),
+            data: data.to_owned(),
+            child,
+            stderr,
+            reader: Some(reader),
+            stdout,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(&self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and what became of it.
+    pub fn terminate(self) -> Ended {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let status: ExitStatus = self.child.wait().unwrap();
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr: self.said(),
+        }
+    }
+
+    /// Whether this has been written to standard error so far.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.stderr.lock().unwrap().contains(text)
+    }
+
+    /// Everything on standard error, once the process has ended.
+    fn said(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// The provider's ledger, line by line.
+    pub fn ledger(&self) -> Vec<Value> {
+        let path = self.data.join("provider").join("ledger.jsonl");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An HTTP client with one connection.
+pub struct Client {
+    address: String,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.body)),
+        }
+    }
+
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        let said = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status, status, "{said}");
+        self.json()
+    }
+
+    /// The answer as a problem of this status and kind.
+    #[track_caller]
+    pub fn problem(&self, status: u16, kind: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(
+            problem["type"],
+            format!("https://redeliver.dev/problems/{kind}"),
+            "{problem}"
+        );
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        assert!(!problem["detail"].as_str().unwrap().is_empty(), "{problem}");
+        problem
+    }
+}
+
+impl Client {
+    pub fn new(address: &str) -> Client {
+        Client {
+            address: address.to_owned(),
+            connection: None,
+        }
+    }
+
+    #[track_caller]
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.request("GET", path, &[], None)
+    }
+
+    #[track_caller]
+    pub fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body)
+    }
+
+    #[track_caller]
+    pub fn post_with(&mut self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        self.request("POST", path, &all, Some(body.to_string().as_bytes()))
+    }
+
+    #[track_caller]
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
+        self.try_request(method, path, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// One request, one answer; an error when the server is gone.
+    pub fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> io::Result<Answer> {
+        let answer = self.exchange(method, path, headers, body);
+        let closes = |answer: &Answer| answer.header("connection") == Some("close");
+        if answer.as_ref().map_or(true, closes) {
+            self.connection = None;
+        }
+        answer
+    }
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> io::Result<Answer> {
+        if self.connection.is_none() {
+            let stream = TcpStream::connect(&self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            self.connection = Some(BufReader::new(stream));
+        }
+        let connection = self.connection.as_mut().unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = body {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut request = head.into_bytes();
+        request.extend(body.unwrap_or_default());
+        // A server that refuses a long body may close before it has read it all; its answer is
+        // there all the same.
+        let sent = connection.get_mut().write_all(&request);
+        let answer = read_answer(connection, method == "HEAD");
+        match (sent, answer) {
+            (_, Ok(answer)) => Ok(answer),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+        }
+    }
+}
+
+fn read_answer(from: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut line = String::new();
+    if from.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| bad(&line))?;
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        if from.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
+            None if line == "\r\n" => break,
+            None => return Err(bad(&line)),
+        }
+    }
+    let mut answer = Answer {
+        status,
+        headers,
+        body: Vec::new(),
+    };
+    let length = answer.header("content-length").unwrap_or("0");
+    let length: usize = length.parse().map_err(|_| bad("content-length"))?;
+    if !head_only {
+        answer.body.resize(length, 0);
+        from.read_exact(&mut answer.body)?;
+    }
+    Ok(answer)
+}
+
+/// Id of the seed's product at this place.
+pub fn product(place: usize) -> String {
+    commerce::seed::product_id(place).to_string()
+}
+
+/// An order of one line, paid with this token.
+pub fn order_of(product_id: &str, quantity: i64, token: &str) -> Value {
+    json!({
+        "items": [{ "product_id": product_id, "quantity": quantity }],
+        "shipping_address": {
+            "recipient": "Ada Lovelace", "line1": "1 Analytical Way", "line2": null,
+            "city": "Berlin", "region": "BE", "postal_code": "10115", "country": "DE"
+        },
+        "payment_method": { "type": "card", "token": token },
+        "expected_total": null
+    })
+}
+
+/// `(on_hand, reserved, available)` of a product.
+#[track_caller]
+pub fn stock(client: &mut Client, product_id: &str) -> (u64, u64, u64) {
+    let path = format!("/api/v1/inventory/products/{product_id}");
+    let stock = client.get(&path).expect(200);
+    let number = |name: &str| stock[name].as_u64().unwrap();
+    (number("on_hand"), number("reserved"), number("available"))
+}

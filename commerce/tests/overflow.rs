@@ -1,0 +1,63 @@
+//! A total that cannot be counted is refused, over HTTP and from a price list that nobody could
+//! make over HTTP.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use commerce::app::{Ledger, Shop};
+use commerce::config::Config;
+use commerce::money::{Currency, Money};
+use commerce::order::ListProduct;
+use commerce::seed::product_id;
+use common::{Client, order_of, product};
+use redeliver::http::{ServerConfig, serve};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        data: dir.path().to_owned(),
+        ..Config::default()
+    };
+    let shop = Shop::open(&config, Ledger::InMemory).await.unwrap();
+    for (place, price) in [(0, i64::MAX), (1, i64::MAX / 2 + 1)] {
+        let listed = ListProduct {
+            product_id: product_id(place),
+            sku: format!("GOLD-{place}"),
+            name: "Gold".to_owned(),
+            price: Money::new(price, Currency::EUR),
+            published: true,
+        };
+        shop.order().call(listed).await.unwrap();
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = CancellationToken::new();
+    let routes = commerce::http::routes(shop.clone());
+    let stopped = stop.clone().cancelled_owned();
+    let server = tokio::spawn(serve(listener, routes, ServerConfig::default(), stopped));
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut client = Client::new(&address);
+        let mut both = order_of(&product(0), 1, "tok_ok");
+        let other = order_of(&product(1), 1, "tok_ok")["items"][0].clone();
+        both["items"].as_array_mut().unwrap().push(other);
+        for order in [
+            order_of(&product(0), 2, "tok_ok"),
+            order_of(&product(1), 2, "tok_ok"),
+            both,
+        ] {
+            let answer = client.post("/api/v1/orders", &order);
+            answer.problem(422, "rejected/amount-too-large");
+        }
+        let orders = client.get("/api/v1/orders").expect(200);
+        assert_eq!(orders["items"].as_array().unwrap().len(), 0);
+    });
+    asked.await.unwrap();
+    stop.cancel();
+    server.await.unwrap();
+    shop.shutdown(std::time::Duration::from_secs(10))
+        .await
+        .unwrap();
+}
