@@ -416,3 +416,104 @@ async fn an_abort_before_any_handler_of_a_kind_can_be_asked_for() {
     test.quiet().await;
     assert!(bomb.log.count("sent 1") <= 1);
 }
+
+/// The life of a real process: hears 13 and dies of it.
+mod mortal {
+    use super::*;
+
+    pub struct Source;
+    impl Service for Source {
+        const NAME: &'static str = "source";
+        fn handlers(on: &mut Handlers<Self>) {
+            on.command(|_: &Self, start: Start, cx: &mut Context<Self>| {
+                cx.after(std::time::Duration::from_millis(20), Go { n: start.n });
+                Ok(())
+            })
+            .timer(|_: &Self, go: Go, cx: &mut Context<Self>| {
+                cx.publish(Sent { n: go.n });
+                Ok(())
+            })
+            .publishes::<Sent>();
+        }
+    }
+
+    pub struct Mortal;
+    impl Service for Mortal {
+        const NAME: &'static str = "mortal";
+        fn handlers(on: &mut Handlers<Self>) {
+            on.event(|_: &Self, sent: Sent, _: &mut Context<Self>| {
+                if sent.n == 13 {
+                    std::process::abort();
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// One life in the directory: sends its number, and 13 in the first one, and ends in good
+    /// order once 13 is a dead letter and everything else is applied.
+    pub async fn live(dir: &str, life: u64) {
+        let system = redeliver::System::open(dir)
+            .config(small())
+            .service(Source)
+            .service(Mortal)
+            .start()
+            .await
+            .unwrap();
+        let source = system.service::<Source>();
+        source.call(Start { n: life + 100 }).await.unwrap();
+        if life == 1 {
+            source.call(Start { n: 13 }).await.unwrap();
+        }
+        loop {
+            let settled = system.report().streams.iter().any(|stream| {
+                stream.dead == 1 && stream.sent == life + 1 && stream.applied == life
+            });
+            if settled {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let letters = system.dead_letters("mortal", 10).unwrap();
+        assert_eq!((letters.len(), letters[0].attempts), (1, 5));
+        system.shutdown(seconds(10)).await.unwrap();
+    }
+}
+
+const LIFE_DIR: &str = "REDELIVER_TEST_LIFE_DIR";
+const LIFE: &str = "REDELIVER_TEST_LIFE";
+
+#[test]
+#[ignore = "one life of the process that the next test starts again and again"]
+fn one_life() {
+    let (Ok(dir), Ok(life)) = (std::env::var(LIFE_DIR), std::env::var(LIFE)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(mortal::live(&dir, life.parse().unwrap()));
+}
+
+#[test]
+fn a_real_process_that_aborts_over_a_message_gives_it_up_and_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    for life in 1..=12u64 {
+        let ended = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "one_life", "--ignored", "--test-threads", "1"])
+            .env(LIFE_DIR, dir.path())
+            .env(LIFE, life.to_string())
+            .output()
+            .unwrap();
+        if ended.status.success() {
+            // One life at most is lost without a charge: the message was not durable yet.
+            assert!((6..=7).contains(&life), "{life} lives");
+            return;
+        }
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned()
+            + &String::from_utf8_lossy(&ended.stderr);
+        assert!(!said.contains("panicked"), "life {life}: {said}");
+    }
+    panic!("it dies of the message for ever");
+}

@@ -32,6 +32,7 @@ impl Query for Count {
 const DONE: Table<u64, u64> = Table::new("done");
 /// The same rows, read as something else.
 const MISREAD: Table<u64, String> = Table::new("done");
+const LARGE: Table<u64, String> = Table::new("large");
 const FOREIGN: Table<u64, u64> = Table::new("foreign");
 
 /// Publishes what it is asked to.
@@ -83,6 +84,7 @@ impl<K: Kind> Service for Worker<K> {
     const NAME: &'static str = "worker";
     fn handlers(on: &mut Handlers<Self>) {
         on.table(DONE)
+            .table(LARGE)
             .event(Self::worked)
             .command(Self::misuse)
             .activity::<Errand>(|worker: &Self, _, _| {
@@ -109,6 +111,9 @@ impl<K: Kind> Worker<K> {
         if worked.n == 7_000 {
             cx.plan(Errand {});
         }
+        if worked.n == 9_000 {
+            too_much(cx)?;
+        }
         cx.put(DONE, &worked.n, &worked.n)?;
         Ok(())
     }
@@ -116,6 +121,7 @@ impl<K: Kind> Worker<K> {
         cx.put(DONE, &99, &99)?;
         match misuse.how.as_str() {
             "undeclared" => drop(cx.get(FOREIGN, &1)),
+            "large" => too_much(cx)?,
             "misread" => drop(cx.get(MISREAD, &1)),
             _ => panic!("misused"),
         }
@@ -124,6 +130,15 @@ impl<K: Kind> Worker<K> {
     fn count(&self, _: Count, view: &View<Self>) -> Result<u64, Rejection> {
         Ok(view.scan(DONE, &Span::all())?.len() as u64)
     }
+}
+
+/// Each row is fine, all together are too much for one commit.
+fn too_much<S: Service>(cx: &mut Context<S>) -> Result<(), Rejection> {
+    let row = "x".repeat(8 << 20);
+    for n in 0..5 {
+        cx.put(LARGE, &n, &row)?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -416,6 +431,21 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
 }
 
 #[tokio::test(start_paused = true)]
+async fn panics_between_which_the_service_answers_are_not_in_a_row() {
+    let (test, worker) = start::<OneForAll>(11).await;
+    worker.broken.store(true, Ordering::Relaxed);
+    for n in 1..=60 {
+        work(&test, n).await;
+        test.advance(Duration::from_millis(1)).await;
+        assert_eq!(count::<OneForAll>(&test).await.unwrap(), 0);
+    }
+    assert_eq!(state(&test, "worker"), "running");
+    worker.broken.store(false, Ordering::Relaxed);
+    test.quiet().await;
+    assert_eq!(count::<OneForAll>(&test).await.unwrap(), 60);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_service_does_not_keep_the_system_from_draining() {
     let (mut test, worker) = start::<OneForAll>(9).await;
     worker.broken.store(true, Ordering::Relaxed);
@@ -459,6 +489,30 @@ async fn children_that_die_over_a_faulty_transport_lose_nothing() {
         assert_eq!((report.sent, report.applied), (40, 40), "seed {seed}");
     }
 }
+#[tokio::test(start_paused = true)]
+async fn a_turn_too_large_to_commit_is_charged_to_its_message_and_not_to_the_service() {
+    let (test, _) = start::<Impatient>(10).await;
+    let handle = test.system().service::<Worker<Impatient>>();
+    let error = handle
+        .call(Misuse {
+            how: "large".into(),
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, CallError::Malformed(why) if why.contains("split the turn")),
+        "{error}"
+    );
+    work(&test, 9_000).await;
+    work(&test, 1).await;
+    test.quiet().await;
+    assert_eq!(state(&test, "worker"), "running");
+    assert_eq!(count::<Impatient>(&test).await.unwrap(), 1);
+    let letters = test.system().dead_letters("worker", 10).unwrap();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 2));
+}
+
 kinds! {
+    Impatient Supervision { attempts_max: 2, ..Supervision::default() };
     Sturdy Supervision { restarts_max: 1_000, ..Supervision::default() };
 }

@@ -217,6 +217,14 @@ mod programs {
         fn handlers(_: &mut Handlers<Self>) {}
     }
 
+    /// The same under another name.
+    pub struct FormerlyTaker;
+    impl Service for FormerlyTaker {
+        const NAME: &'static str = "newcomer";
+        const FORMERLY: &'static [&'static str] = &["taker"];
+        fn handlers(_: &mut Handlers<Self>) {}
+    }
+
     /// One that says so.
     pub struct Retired;
     impl Service for Retired {
@@ -305,6 +313,7 @@ fn generations(system: SystemBuilder, program: u64, log: &Log) -> SystemBuilder 
             .service(Taker(log.clone())),
         2 => system.service(Giver(log.clone())).service(Forgetful),
         3 => system.service(Giver(log.clone())).service(Retired),
+        6 => system.service(Giver(log.clone())).service(FormerlyTaker),
         4 => system.service(RenamedGiver).service(Renamed(log.clone())),
         _ => system.service(Giver(log.clone())),
     }
@@ -370,7 +379,15 @@ async fn messages_timers_and_activities_without_a_handler_refuse_the_start_until
             matches!(&error, StartError::Orphaned { service, .. } if service == "taker"),
             "{n}: {error}"
         );
-        // Nothing was changed: the old program goes on where it was.
+        // Neither is a rename of the service that forgets the message, and it leaves no trace: the
+        // retiring program below still finds everything under the old name.
+        program.store(6, Ordering::Relaxed);
+        let error = test.reopen().await.unwrap_err();
+        assert!(
+            matches!(&error, StartError::Orphaned { service, .. } if service == "taker"),
+            "{n}: {error}"
+        );
+        // Nothing was changed.
         program.store(3, Ordering::Relaxed);
         test.reopen().await.unwrap();
         test.advance(hours(2)).await;

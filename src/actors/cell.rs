@@ -125,9 +125,8 @@ pub(crate) struct Status {
     pub(crate) panics: AtomicU64,
     /// Messages that panicked since a turn last succeeded.
     pub(crate) in_a_row: AtomicU32,
-    /// When the handler that runs now began; 0 if none does.
-    pub(crate) turn_began: AtomicI64,
-    pub(crate) slow_reported: AtomicBool,
+    /// Number of the handler call that runs now; 0 if none does.
+    pub(crate) in_call: AtomicU64,
     pub(crate) parked: AtomicU64,
     /// Whether any parked message will be tried again by itself.
     pub(crate) unsettled: AtomicBool,
@@ -147,8 +146,7 @@ impl Status {
             rejections: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             in_a_row: AtomicU32::new(0),
-            turn_began: AtomicI64::new(0),
-            slow_reported: AtomicBool::new(false),
+            in_call: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
             activities: AtomicU64::new(0),

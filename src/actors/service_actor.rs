@@ -55,6 +55,8 @@ pub(crate) struct ServiceState {
     timers: BTreeSet<TimerId>,
     marks: BTreeMap<ServiceId, Mark>,
     running: RunningSlot,
+    /// Handler calls so far, for the watchdog to tell one from the next.
+    calls: u64,
     random: fastrand::Rng,
     /// Streams that took a message in this batch, with what to acknowledge.
     acks: BTreeMap<ServiceId, Sequence>,
@@ -169,6 +171,7 @@ impl ServiceState {
             timers,
             marks,
             running: cell.store.running(member.id()),
+            calls: 0,
             random: fastrand::Rng::with_seed(cell.clock.entropy()),
             acks: BTreeMap::new(),
             alarm,
@@ -530,7 +533,7 @@ impl ServiceState {
             attempt: 1,
         };
         let turn = Turn::new(self.member.shape.clone(), self.cell.reads.clone(), facts);
-        self.begin(now);
+        self.begin();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             self.cell.faults.before_handler(self.member.name(), &name);
             self.member.hosted.answer(&envelope, turn)
@@ -569,6 +572,9 @@ impl ServiceState {
                 message: name,
             }),
         };
+        if answer.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
         self.gate(request.reply, answer);
         Ok(())
     }
@@ -667,7 +673,7 @@ impl ServiceState {
         };
         let turn = Turn::new(self.member.shape.clone(), self.cell.reads.clone(), facts);
         self.running.set(in_hand(&arrived));
-        self.begin(now);
+        self.begin();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             self.cell
                 .faults
@@ -737,6 +743,8 @@ impl ServiceState {
         seed: u64,
         outside: Option<Outside>,
     ) -> Result<(), Stop> {
+        // A refusal is an answer like any other: the service works.
+        let returned = !matches!(handled, Handled::Unreadable(_));
         let concluded =
             match turn::conclude(&self.setting(&arrived, now, seed), &arrived, handled, turn) {
                 Ok(concluded) => concluded,
@@ -766,7 +774,24 @@ impl ServiceState {
             };
             release(outside.reply, answer)
         });
-        self.commit(concluded, output)
+        let committed = self.commit(concluded, output);
+        if returned && committed.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
+        match committed {
+            // It would be too large again and again: its handler's fault, like a panic.
+            Err(Stop::Store(error @ StoreError::TooLarge { .. })) => Err(Stop::Panicked {
+                reason: error.to_string(),
+                arrived: match arrived.from {
+                    From::Outside(_) => None,
+                    From::Stream { .. }
+                    | From::Parked { .. }
+                    | From::Timer(_)
+                    | From::Activity { .. } => Some(Box::new(arrived)),
+                },
+            }),
+            committed => committed,
+        }
     }
 
     /// Queues a commit and does what must follow it.
@@ -832,9 +857,7 @@ impl ServiceState {
             status.activities.fetch_sub(1, Ordering::Relaxed);
         }
         status.turns.fetch_add(1, Ordering::Relaxed);
-        if applied {
-            status.in_a_row.store(0, Ordering::Relaxed);
-        } else {
+        if !applied {
             status.rejections.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(reason) = died {
@@ -875,15 +898,14 @@ impl ServiceState {
         self.marks.get(&sender).copied().unwrap_or_default()
     }
 
-    fn begin(&self, now: Timestamp) {
-        self.member
-            .status
-            .turn_began
-            .store(now.0, Ordering::Relaxed);
+    fn begin(&mut self) {
+        self.calls += 1;
+        let status = &self.member.status;
+        status.in_call.store(self.calls, Ordering::Relaxed);
     }
 
     fn end(&self) {
-        self.member.status.turn_began.store(0, Ordering::Relaxed);
+        self.member.status.in_call.store(0, Ordering::Relaxed);
     }
 }
 
@@ -913,6 +935,10 @@ fn release(reply: oneshot::Sender<RawAnswer>, answer: RawAnswer) -> Output {
         // A caller that has gone away does not mind.
         let _ = reply.send(match durable {
             Ok(_) => answer,
+            // Nothing was queued, so nothing was done.
+            Err(error @ StoreError::TooLarge { .. }) => {
+                Err(CallError::Malformed(error.to_string()))
+            }
             Err(error) => Err(CallError::OutcomeUnknown {
                 reason: error.to_string(),
             }),
