@@ -16,7 +16,8 @@ pub enum Strategy {
 
 /// How a service's supervisor answers failures. A handler's panic is charged to its message, not
 /// counted here; what counts are panics outside of handlers, failed loads, and 20 different
-/// messages in a row with no turn succeeding.
+/// messages in a row with no turn succeeding. A request from outside that panics is answered so,
+/// and never counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Supervision {
     /// Who restarts.

@@ -370,6 +370,22 @@ async fn twenty_different_messages_in_a_row_fail_the_service_which_revives_by_it
     assert_eq!(unhealthy(&test), [""; 0]);
 }
 
+/// Nothing succeeds in between, as when one caller repeats its request through a quiet night.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_panics_may_be_repeated_at_will_without_failing_the_service() {
+    let (test, _) = start::<OneForAll>(10).await;
+    let handle = test.system().service::<Worker<OneForAll>>();
+    for _ in 0..50 {
+        let error = handle.call(Misuse { how: "panic".into() }).await.unwrap_err();
+        assert!(matches!(error, CallError::Panicked { .. }), "{error}");
+    }
+    assert_eq!(state(&test, "worker"), "running");
+    assert_eq!(service(test.system(), "worker").panics, 50);
+    work(&test, 1).await;
+    test.quiet().await;
+    assert_eq!(count::<OneForAll>(&test).await.unwrap(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_early_revival_is_not_followed_by_another_one_that_was_due() {
     let (test, worker) = start::<OneForAll>(7).await;

@@ -258,10 +258,12 @@ impl Tree {
     ) {
         let status = &self.member.status;
         status.panicked(&reason);
-        let first_attempt = arrived
+        // Requests from outside are answered and nothing is parked for them: however often somebody
+        // repeats one that panics, the service is none the worse for it.
+        let new_message = arrived
             .as_ref()
-            .is_none_or(|arrived| arrived.attempt() == 1);
-        let in_a_row = if first_attempt {
+            .is_some_and(|arrived| arrived.attempt() == 1);
+        let in_a_row = if new_message {
             status.in_a_row.fetch_add(1, Ordering::Relaxed) + 1
         } else {
             0

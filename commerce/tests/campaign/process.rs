@@ -66,6 +66,8 @@ impl Process {
             .open(&place.log);
         let mut child = program(&["--data", &data, "--listen", "127.0.0.1:0", "--log", "error"])
             .envs(place.variables.iter().map(|(name, value)| (name, value)))
+            // A picture of the stack for each of thousands of panics would be most of the work.
+            .env("RUST_BACKTRACE", "0")
             .stdout(Stdio::piped())
             .stderr(log.unwrap())
             .spawn()

@@ -12,7 +12,7 @@ use super::chance::Chance;
 use super::checks::{Complaints, check, check_replays};
 use super::patient::Patient;
 use super::process::{Place, Process};
-use super::shopper::{Account, Shopper};
+use super::shopper::{Account, EVERYTHING, Shopper};
 use super::told::{Doors, Told};
 use super::world::{World, wait_until_quiet};
 
@@ -94,6 +94,21 @@ impl Campaign {
         let mut told = Vec::new();
         let mut chance = Chance::new(seed, 0);
         let mut leg = 0;
+        // The seed is put in undisturbed; a product that cannot be seeded ends the first start.
+        let calm = Place {
+            variables: place
+                .variables
+                .iter()
+                .filter(|(name, _)| name != "REDELIVER_FAIL")
+                .cloned()
+                .collect(),
+            ..place.clone()
+        };
+        let mut first = Process::spawn(&calm);
+        started(&mut first, &calm, &mut figures)?;
+        first
+            .kill()
+            .map_err(|ended| format!("the first start ended by itself: {ended}"))?;
         let by_status = loop {
             let left = rounds - figures.rounds;
             let world = self.leg(
@@ -140,7 +155,7 @@ impl Campaign {
         let doors = Arc::new(Doors::default());
         let shoppers: Vec<_> = (0..SHOPPERS)
             .map(|number| {
-                let shopper = Shopper::new(seed, leg, number, doors.clone());
+                let shopper = Shopper::new(seed, leg, number, EVERYTHING, doors.clone());
                 std::thread::spawn(move || shopper.shop())
             })
             .collect();

@@ -28,6 +28,29 @@ const TOKENS: [(u64, &str); 8] = [
     (2, "tok_capture_fails"),
 ];
 
+/// What a shopper does, and pays with, by weight.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    pub acts: &'static [(u64, Act)],
+    pub tokens: &'static [(u64, &'static str)],
+}
+
+/// Everything there is to do in the shop.
+pub const EVERYTHING: Habits = Habits {
+    acts: &ACTS,
+    tokens: &TOKENS,
+};
+
+/// Orders that nothing goes wrong with.
+pub const GOOD_ORDERS: Habits = Habits {
+    acts: &[
+        (4, Act::Place),
+        (1, Act::PlaceAndWait),
+        (1, Act::LookAtOrder),
+    ],
+    tokens: &[(1, "tok_ok")],
+};
+
 /// What a shopper saw and was told.
 #[derive(Default)]
 pub struct Account {
@@ -44,6 +67,7 @@ pub struct Account {
 
 pub struct Shopper {
     number: u64,
+    habits: Habits,
     chance: Chance,
     doors: Arc<Doors>,
     client: Client,
@@ -53,8 +77,9 @@ pub struct Shopper {
     account: Account,
 }
 
+/// Something to do.
 #[derive(Clone, Copy)]
-enum Act {
+pub enum Act {
     Place,
     PlaceAndWait,
     Cancel,
@@ -82,10 +107,11 @@ const ACTS: [(u64, Act); 10] = [
 
 impl Shopper {
     /// The shopper of this number in this leg of a campaign.
-    pub fn new(seed: u64, leg: u64, number: u64, doors: Arc<Doors>) -> Shopper {
+    pub fn new(seed: u64, leg: u64, number: u64, habits: Habits, doors: Arc<Doors>) -> Shopper {
         let number = leg * 1_000 + number;
         Shopper {
             number,
+            habits,
             chance: Chance::new(seed, number + 1),
             doors,
             client: Client::new(""),
@@ -99,7 +125,7 @@ impl Shopper {
     /// Shops until the doors close.
     pub fn shop(mut self) -> Account {
         while !self.doors.closing() {
-            match self.chance.weighted(&ACTS) {
+            match self.chance.weighted(self.habits.acts) {
                 Act::Place => self.place(false),
                 Act::PlaceAndWait => self.place(true),
                 Act::Cancel => self.cancel(),
@@ -116,7 +142,7 @@ impl Shopper {
     }
 
     fn place(&mut self, wait: bool) {
-        let token = self.chance.weighted(&TOKENS);
+        let token = self.chance.weighted(self.habits.tokens);
         let products = commerce::seed::PRODUCTS.len() as u64;
         let first = self.chance.below(products);
         let quantity = 1 + self.chance.below(3);
