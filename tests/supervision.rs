@@ -376,7 +376,12 @@ async fn a_request_that_panics_may_be_repeated_at_will_without_failing_the_servi
     let (test, _) = start::<OneForAll>(10).await;
     let handle = test.system().service::<Worker<OneForAll>>();
     for _ in 0..50 {
-        let error = handle.call(Misuse { how: "panic".into() }).await.unwrap_err();
+        let error = handle
+            .call(Misuse {
+                how: "panic".into(),
+            })
+            .await
+            .unwrap_err();
         assert!(matches!(error, CallError::Panicked { .. }), "{error}");
     }
     assert_eq!(state(&test, "worker"), "running");

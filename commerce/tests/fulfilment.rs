@@ -64,8 +64,16 @@ impl Shop {
     }
 
     async fn try_place(&self, token: &str) -> Result<OrderId, CallError> {
+        self.try_place_once(token, None).await
+    }
+
+    async fn try_place_once(
+        &self,
+        token: &str,
+        key: Option<redeliver::IdempotencyKey>,
+    ) -> Result<OrderId, CallError> {
         let orders = self.test.system().service::<Orders>();
-        let placed = orders.call(PlaceOrder {
+        let place = PlaceOrder {
             customer_id: SHOPPER,
             items: vec![OrderItem {
                 product_id: MUG,
@@ -82,8 +90,9 @@ impl Shop {
             },
             payment_method: PaymentMethod::card(token),
             expected_total: None,
-        });
-        Ok(placed.await?.id)
+        };
+        let placed = orders.command(place).idempotency(key).send().await?;
+        Ok(placed.reply.id)
     }
 
     /// Places an order and lets everything happen that happens by itself.
@@ -345,4 +354,101 @@ async fn panics_and_power_losses_leave_every_accepted_order_and_the_stock_consis
         (100, 100)
     );
     shop.nothing_is_left_over();
+}
+
+impl Shop {
+    /// Takes the order one step further under an idempotency key; the step may be taken again
+    /// after a power loss.
+    async fn walk(&self, order: OrderId) -> Result<(), CallError> {
+        let key = |step: &str| Some(redeliver::IdempotencyKey::new("walk", step, b""));
+        let shipping = self.test.system().service::<Shipping>();
+        let orders = self.test.system().service::<Orders>();
+        let ask = OrderById {
+            order_id: order,
+            customer_id: None,
+        };
+        loop {
+            let watch = orders.watch(&order);
+            let changed = watch.changed();
+            let view = orders.query(ask.clone()).await?;
+            match (view.status, view.shipment_id) {
+                (OrderStatus::Delivered, _) => return Ok(()),
+                (OrderStatus::Confirmed, Some(shipment_id)) => {
+                    let dispatch = Dispatch {
+                        shipment_id,
+                        carrier: None,
+                        tracking_number: None,
+                    };
+                    let call = shipping.command(dispatch).idempotency(key("dispatch"));
+                    call.send().await?;
+                }
+                (OrderStatus::Shipped, Some(shipment_id)) => {
+                    let call = shipping
+                        .command(Deliver { shipment_id })
+                        .idempotency(key("deliver"));
+                    call.send().await?;
+                }
+                _ => {}
+            }
+            // A power loss wakes nobody: look again in any case.
+            let _ = tokio::time::timeout(seconds(1), changed).await;
+        }
+    }
+}
+
+/// The way of one order is walked once to count its disk operations, and then once for each, with
+/// a power loss there.
+#[tokio::test(start_paused = true)]
+async fn an_order_ends_the_same_whichever_disk_operation_the_power_fails_at() {
+    let run = |operation: Option<u64>| async move {
+        let mut shop = Shop::open(10).await;
+        shop.test.quiet().await;
+        let before = shop.test.disk().operations();
+        if let Some(operation) = operation {
+            shop.test.crash_at(operation);
+        }
+        let mut order = None;
+        let mut losses = 0;
+        while let Err(error) = shop.place_and_walk(&mut order).await {
+            assert!(shop.test.disk().is_down(), "{error}");
+            losses += 1;
+            shop.test.kill();
+            shop.test.reopen().await.unwrap();
+        }
+        let operations = shop.test.disk().operations() - before;
+        if losses == 0 && operation.is_some() {
+            // It failed after the last answer.
+            shop.test.kill();
+            shop.test.reopen().await.unwrap();
+        }
+        shop.test.quiet().await;
+        let order = shop.order(order.unwrap()).await;
+        assert_eq!(order.status, OrderStatus::Delivered, "{operation:?}");
+        let payment = shop.payment(order.id).await;
+        assert_eq!(payment.status, PaymentStatus::Captured, "{operation:?}");
+        let stock = shop.stock().await;
+        assert_eq!((stock.on_hand, stock.reserved), (8, 0), "{operation:?}");
+        for stream in &shop.test.system().report().streams {
+            assert_eq!(stream.sent, stream.applied, "{operation:?} {stream:?}");
+        }
+        operations
+    };
+    let operations = run(None).await;
+    assert!(operations > 10, "{operations} are no test");
+    for operation in 1..=operations {
+        run(Some(operation)).await;
+    }
+}
+
+impl Shop {
+    async fn place_and_walk(&self, order: &mut Option<OrderId>) -> Result<(), CallError> {
+        let id = match *order {
+            Some(id) => id,
+            None => {
+                let key = redeliver::IdempotencyKey::new("walk", "place", b"");
+                *order.insert(self.try_place_once("tok_ok", Some(key)).await?)
+            }
+        };
+        self.walk(id).await
+    }
 }
