@@ -29,12 +29,15 @@ impl Command for Reserve {
 impl Event for Bought {}
 impl Event for Paid {}
 impl Query for Rows {
-    type Answer = Vec<(u64, String)>;
+    type Answer = Listed;
 }
 
 const ORDERS: Table<u64, String> = Table::new("orders");
 const RESERVED: Table<u64, String> = Table::new("reserved");
 const BILLS: Table<u64, String> = Table::new("bills");
+
+/// Rows as a query lists them.
+type Listed = Vec<(u64, String)>;
 
 /// The account outside: which keys have been charged, and how often one was charged.
 type Account = Arc<Mutex<Vec<String>>>;
@@ -58,7 +61,7 @@ fn append<S: Service>(
 
 fn rows<S: Service>(
     table: Table<u64, String>,
-) -> impl Fn(&S, Rows, &View<S>) -> Result<Vec<(u64, String)>, Rejection> {
+) -> impl Fn(&S, Rows, &View<S>) -> Result<Listed, Rejection> {
     move |_, _, view| Ok(view.scan(table, &Span::all())?)
 }
 
@@ -171,7 +174,7 @@ impl Activity<Bill> for Charge {
 
 #[derive(Debug, PartialEq)]
 struct End {
-    rows: Vec<Vec<(u64, String)>>,
+    rows: Vec<Listed>,
     streams: Vec<(String, String, u64, u64, u64, u64)>,
     dead: usize,
     charged: Vec<u64>,
@@ -288,7 +291,7 @@ async fn run(seed: u64, crash_at: Option<u64>) -> (End, u64) {
 
 /// The words of a row in a fixed order: what different services do at the same time may happen in
 /// either order.
-fn sorted(rows: Vec<(u64, String)>) -> Vec<(u64, String)> {
+fn sorted(rows: Listed) -> Listed {
     let words = |row: String| {
         let mut words: Vec<&str> = row.split_whitespace().collect();
         words.sort_unstable();
