@@ -19,6 +19,8 @@ const FORMAT: u8 = 1;
 const FLAG_TRACE: u8 = 1;
 const FLAG_WANTS_REPLY: u8 = 2;
 const FLAG_KEYED: u8 = 4;
+/// Everything but trace, name, key and body.
+const FIXED_BYTES: usize = 3 + 2 + 3 * 16 + 8 + 1 + 2 + 4;
 const FLAGS_KNOWN: u8 = FLAG_TRACE | FLAG_WANTS_REPLY | FLAG_KEYED;
 
 /// Ordering key: messages of one stream with the same key are handled in the order of sending.
@@ -194,7 +196,10 @@ impl Envelope {
         if self.key != Key::None {
             flags |= FLAG_KEYED;
         }
-        let mut out = Vec::with_capacity(100 + self.name.len() + key.len() + self.body.len());
+        let trace_bytes = if self.trace.is_some() { 25 } else { 0 };
+        let length = FIXED_BYTES + trace_bytes + self.name.len() + key.len() + self.body.len();
+        // Exactly as much as it needs: it is kept as long as the message is.
+        let mut out = Vec::with_capacity(length);
         out.extend_from_slice(&[FORMAT, self.kind.to_byte(), flags]);
         out.extend_from_slice(&self.version.to_le_bytes());
         for id in [self.id, self.correlation, self.causation] {
