@@ -11,7 +11,6 @@ use crate::TableKey;
 use crate::actors::cell::{Cell, Member};
 use crate::actors::port::Request;
 use crate::call::{Answered, CallError, IdempotencyKey, RawAnswer};
-use crate::codec::{self, Subject};
 use crate::envelope::{Key, TraceContext};
 use crate::handlers::seal_message;
 use crate::service::{Command, Message, Query, Service};
@@ -81,7 +80,7 @@ impl<S: Service> ServiceHandle<S> {
             trace: None,
         };
         let answered = ask(&self.cell, &self.member, question).await?;
-        open_answer(Q::NAME, &answered.reply)
+        open_answer::<Q, Q::Answer>(&answered.reply)
     }
 
     /// Watches a key of the service: see [`Context::notify`](crate::Context::notify). Start to
@@ -133,7 +132,7 @@ impl<S: Service, C: Command> CommandCall<S, C> {
         };
         let answered = ask(&self.handle.cell, &self.handle.member, question).await?;
         Ok(Answered {
-            reply: open_answer(C::NAME, &answered.reply)?,
+            reply: open_answer::<C, C::Reply>(&answered.reply)?,
             replayed: answered.replayed,
         })
     }
@@ -223,8 +222,8 @@ fn sealed<M: Message>(message: &M) -> Result<(Bytes, u16, Bytes), CallError> {
     ))
 }
 
-fn open_answer<R: serde::de::DeserializeOwned>(name: &str, reply: &[u8]) -> Result<R, CallError> {
+fn open_answer<M: Message, R: serde::de::DeserializeOwned>(reply: &[u8]) -> Result<R, CallError> {
     // A stored answer may be of an older program whose reply had another shape.
-    codec::open(Subject::message(name), 1, reply, codec::no_older)
+    crate::handlers::open_answer::<M, R>(reply)
         .map_err(|error| CallError::Malformed(format!("the stored answer cannot be read: {error}")))
 }

@@ -127,6 +127,9 @@ impl<S: Service> Handlers<S> {
         &mut self,
         handler: impl Fn(&S, C, &mut Context<S>) -> Result<C::Reply, Rejection> + Send + Sync + 'static,
     ) -> &mut Self {
+        if self.answers.contains_key(C::NAME) {
+            self.twice.push(format!("command and query `{}`", C::NAME));
+        }
         self.doors.insert(C::NAME, door::<C, C::Reply>());
         self.handle::<C>(
             Kind::Command,
@@ -141,6 +144,9 @@ impl<S: Service> Handlers<S> {
         &mut self,
         handler: impl Fn(&S, Q, &View<S>) -> Result<Q::Answer, Rejection> + Send + Sync + 'static,
     ) -> &mut Self {
+        if self.handles.contains_key(&(Kind::Command, Q::NAME)) {
+            self.twice.push(format!("command and query `{}`", Q::NAME));
+        }
         if self.answers.contains_key(Q::NAME) {
             self.twice.push(format!("query `{}`", Q::NAME));
         }
@@ -178,12 +184,12 @@ impl<S: Service> Handlers<S> {
     ) -> &mut Self {
         self.handle::<C>(
             Kind::Reply,
-            Box::new(move |service, envelope, cx| {
-                match open_reply::<C::Reply>(C::NAME, &envelope.body) {
+            Box::new(
+                move |service, envelope, cx| match open_reply::<C>(&envelope.body) {
                     Ok(result) => settle(C::NAME, handler(service, Replied { result }, cx)),
                     Err(error) => Handled::Unreadable(error),
-                }
-            }),
+                },
+            ),
         )
     }
 
@@ -459,15 +465,24 @@ pub(crate) fn seal_rejection(rejection: &Rejection) -> Result<Vec<u8>, CodecErro
 }
 
 /// Opens an answer: a sealed reply, or a sealed rejection.
-pub(crate) fn open_reply<R: DeserializeOwned>(
-    name: &str,
+pub(crate) fn open_reply<C: Command>(
     body: &[u8],
-) -> Result<Result<R, Rejection>, CodecError> {
+) -> Result<Result<C::Reply, Rejection>, CodecError> {
     // The checksum covers the name, so a reply can never pass as a rejection or the reverse.
     match codec::open::<Rejection>(Subject::message(REJECTION), 1, body, codec::no_older) {
         Ok(rejection) => Ok(Err(rejection)),
-        Err(_) => codec::open(Subject::message(name), 1, body, codec::no_older).map(Ok),
+        Err(_) => open_answer::<C, C::Reply>(body).map(Ok),
     }
+}
+
+/// Opens what was answered to a message, maybe by an earlier program that knew the message under
+/// one of its former names.
+pub(crate) fn open_answer<M: Message, R: DeserializeOwned>(body: &[u8]) -> Result<R, CodecError> {
+    let open = |name| codec::open(Subject::message(name), 1, body, codec::no_older);
+    open(M::NAME).or_else(|error| {
+        let former = M::FORMERLY.iter().find_map(|name| open(name).ok());
+        former.ok_or(error)
+    })
 }
 
 const REJECTION: &str = "redeliver.rejection";
@@ -514,8 +529,7 @@ fn door<M: Message, R: Serialize + DeserializeOwned>() -> JsonDoor {
             Ok((message.key(), body))
         },
         write: |sealed| {
-            let reply: R = codec::open(Subject::message(M::NAME), 1, sealed, codec::no_older)
-                .map_err(|e| e.to_string())?;
+            let reply: R = open_answer::<M, R>(sealed).map_err(|error| error.to_string())?;
             codec::to_json(&reply)
         },
         version: M::VERSION,

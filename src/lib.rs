@@ -135,7 +135,8 @@ pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
 pub use rejection::{Rejection, RejectionKind};
 pub use report::{
-    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StreamReport, SystemReport,
+    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport, StreamReport,
+    SystemReport,
 };
 pub use saga::{
     Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,

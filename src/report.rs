@@ -107,6 +107,8 @@ pub struct StoreReport {
     pub journal_bytes: u64,
     /// Syncs of the journal since the start.
     pub syncs: u64,
+    /// Syncs of any file or directory of the data directory, the journal's included.
+    pub disk_syncs: u64,
 }
 
 /// Whether the system is ready for work.
@@ -242,6 +244,7 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             uncheckpointed_bytes: usage.uncheckpointed_bytes,
             journal_bytes: usage.journal_bytes,
             syncs: usage.syncs,
+            disk_syncs: usage.disk_syncs,
         },
     }
 }

@@ -120,45 +120,54 @@ impl Surroundings for Around<'_> {
 }
 
 /// Refuses to start over stored messages that nobody would handle any more.
-pub(crate) fn check_orphans(cell: &Cell) -> Result<(), StartError> {
-    let mut orphans = BTreeSet::new();
-    for member in &cell.members {
-        for table in [member.own.timers, member.own.plans] {
-            each_row(cell, table, |_, value| {
-                note_orphan(member, &value, &mut orphans)?;
-                Ok(())
-            })?;
+///
+/// Comes before anything is written, names included: after a refusal the earlier program must find
+/// everything as it left it.
+pub(crate) fn check_orphans(store: &Store, hosted: &[Arc<dyn Hosted>]) -> Result<(), StartError> {
+    let known = store.services();
+    let heir = |stored: &str| {
+        hosted
+            .iter()
+            .find(|service| service.declaration().name == stored)
+            .or_else(|| {
+                let former = |service: &&Arc<dyn Hosted>| {
+                    let declaration = service.declaration();
+                    // Under its present name it has data of its own.
+                    !known.iter().any(|(_, name, _)| name == declaration.name)
+                        && declaration.formerly.contains(&stored)
+                };
+                hosted.iter().find(former)
+            })
+            .map(Arc::as_ref)
+    };
+    let mut orphans = Orphans::new();
+    for (id, name, _) in &known {
+        let heir = heir(name);
+        for (table, own) in store.tables(*id) {
+            if own == TIMERS || own == PLANS {
+                each_row(store, table, |_, bytes| {
+                    note_orphan(name, heir, &bytes, &mut orphans)
+                })?;
+            } else if own == PARKED {
+                each_row(store, table, |key, value| {
+                    let row =
+                        parked::open_parked(&key, &value).map_err(|error| damaged(name, &error))?;
+                    if row.why == Why::Held {
+                        return Ok(());
+                    }
+                    note_orphan(name, heir, &Bytes::from(row.envelope), &mut orphans)
+                })?;
+            }
         }
-        each_row(cell, member.own.parked, |key, value| {
-            let row = parked::open_parked(&key, &value).map_err(|error| damaged(member, &error))?;
-            if row.why != Why::Held {
-                note_orphan(member, &Bytes::from(row.envelope), &mut orphans)?;
-            }
-            Ok(())
-        })?;
-    }
-    for stream in cell.store.streams() {
-        let Some(member) = cell.member(stream.id.receiver) else {
-            if stream.backlog_entries > 0 {
-                let services = cell.store.services();
-                let name = services
-                    .iter()
-                    .find(|(id, _, _)| *id == stream.id.receiver)
-                    .map(|(_, name, _)| name.as_str());
-                orphans.insert((
-                    name.unwrap_or("?").to_owned(),
-                    format!("{} waiting messages", stream.backlog_entries),
-                ));
-            }
-            continue;
-        };
-        let mut after = stream.mark.consumed;
-        loop {
-            let run = cell.store.outbox(stream.id, after, 256, 4 * 1024 * 1024)?;
-            let Some((last, _)) = run.last() else { break };
-            after = *last;
-            for (_, bytes) in &run {
-                note_orphan(member, bytes, &mut orphans)?;
+        for stream in store.incoming(*id) {
+            let mut after = store.mark(stream).consumed;
+            loop {
+                let run = store.outbox(stream, after, 256, 4 * 1024 * 1024)?;
+                let Some((last, _)) = run.last() else { break };
+                after = *last;
+                for (_, bytes) in &run {
+                    note_orphan(name, heir, bytes, &mut orphans)?;
+                }
             }
         }
     }
@@ -168,41 +177,50 @@ pub(crate) fn check_orphans(cell: &Cell) -> Result<(), StartError> {
     }
 }
 
+/// Services and the messages of theirs that nobody would handle.
+type Orphans = BTreeSet<(String, String)>;
+
+/// Notes a stored message of a service if its heir, the service that now answers to the name, would
+/// not handle it.
 fn note_orphan(
-    member: &Member,
+    service: &str,
+    heir: Option<&dyn Hosted>,
     bytes: &Bytes,
-    orphans: &mut BTreeSet<(String, String)>,
+    orphans: &mut Orphans,
 ) -> Result<(), StartError> {
-    let envelope = Envelope::decode(bytes).map_err(|error| damaged(member, &error))?;
+    let envelope = Envelope::decode(bytes).map_err(|error| damaged(service, &error))?;
     let name = envelope.name();
-    let known = match envelope.kind {
-        Kind::Activity => member.hosted.activity_policy(name).is_some(),
-        Kind::Event | Kind::Command | Kind::Reply | Kind::Timer => {
-            member.hosted.current_name(envelope.kind, name).is_some()
-        }
-    };
-    if !known && !member.hosted.declaration().retired.contains(&name) {
-        orphans.insert((member.name().to_owned(), name.to_owned()));
+    let handled = heir.is_some_and(|heir| {
+        let known = match envelope.kind {
+            Kind::Activity => heir.activity_policy(name).is_some(),
+            Kind::Event | Kind::Command | Kind::Reply | Kind::Timer => {
+                heir.current_name(envelope.kind, name).is_some()
+            }
+        };
+        known || heir.declaration().retired.contains(&name)
+    });
+    if !handled {
+        orphans.insert((service.to_owned(), name.to_owned()));
     }
     Ok(())
 }
 
-fn damaged(member: &Member, error: &dyn std::fmt::Display) -> StartError {
+fn damaged(service: &str, error: &dyn std::fmt::Display) -> StartError {
     StartError::Store(StoreError::Damaged {
-        what: format!("a stored message of {}", member.name()),
+        what: format!("a stored message of {service}"),
         detail: error.to_string(),
     })
 }
 
 fn each_row(
-    cell: &Cell,
+    store: &Store,
     table: TableId,
     mut each: impl FnMut(Bytes, Bytes) -> Result<(), StartError>,
 ) -> Result<(), StartError> {
     const PAGE: usize = 1_000;
     let mut span = Span::all();
     loop {
-        let rows = Reads::scan(&cell.store, table, &span, PAGE)?;
+        let rows = Reads::scan(store, table, &span, PAGE)?;
         let full = rows.len() == PAGE;
         let last = rows.last().map(|(key, _)| key.clone());
         for (key, value) in rows {
@@ -219,7 +237,7 @@ fn each_row(
 pub(crate) fn count_dead_letters(cell: &Cell) -> Result<(), StartError> {
     for member in &cell.members {
         let mut dead = 0;
-        each_row(cell, member.own.dead, |_, _| {
+        each_row(&cell.store, member.own.dead, |_, _| {
             dead += 1;
             Ok(())
         })?;
@@ -267,9 +285,8 @@ pub(crate) fn charge_interrupted(
                 suspects.since = cell.store.queued();
                 match case.what {
                     InHand::Message { sender, .. } => suspects.senders.push(sender),
-                    InHand::Command { .. } | InHand::Timer { .. } | InHand::Activity { .. } => {
-                        suspects.edge = true
-                    }
+                    InHand::Timer { .. } => suspects.timers = true,
+                    InHand::Command { .. } | InHand::Activity { .. } => suspects.edge = true,
                 }
                 tracing::warn!(service = member.name(), what = ?case.what, "what was in hand is not found; its way in runs suspect");
             }
@@ -316,7 +333,7 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
         InHand::Message { sender, sequence } => find_message(cell, member, sender, sequence),
         InHand::Timer { hash } => {
             let mut found = None;
-            each_row(cell, member.own.timers, |key, value| {
+            each_row(&cell.store, member.own.timers, |key, value| {
                 let timer = TimerId::from_key(&key).filter(|timer| low_half(timer.id) == hash);
                 if let Some(timer) = timer {
                     found = Some((timer, value));
@@ -324,22 +341,28 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
                 Ok(())
             })?;
             if let Some((timer, bytes)) = found {
-                let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+                let envelope =
+                    Envelope::decode(&bytes).map_err(|error| damaged(member.name(), &error))?;
                 return Ok(Found::Arrived(Box::new(Arrived {
                     envelope,
                     bytes,
                     from: From::Timer(timer),
                 })));
             }
-            find_parked(
+            let parked = find_parked(
                 cell,
                 member,
                 |origin| matches!(origin, Origin::Timer(timer) if low_half(timer.id) == hash),
-            )
+            )?;
+            Ok(match parked {
+                // The turn that had set it was lost: it will be set again, under another id.
+                Found::Done => Found::Suspect,
+                found => found,
+            })
         }
         InHand::Activity { hash } => {
             let mut found = None;
-            each_row(cell, member.own.plans, |key, _| {
+            each_row(&cell.store, member.own.plans, |key, _| {
                 found = found
                     .or(<uuid::Uuid as TableKey>::from_bytes(&key)
                         .filter(|id| low_half(*id) == hash));
@@ -382,7 +405,7 @@ fn find_message(
             .next()
         && found == sequence
     {
-        let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+        let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member.name(), &error))?;
         return Ok(Found::Arrived(Box::new(Arrived {
             envelope,
             bytes,
@@ -398,7 +421,7 @@ fn find_parked(
     is_it: impl Fn(&Origin) -> bool,
 ) -> Result<Found, StartError> {
     let mut found = None;
-    each_row(cell, member.own.parked, |key, _| {
+    each_row(&cell.store, member.own.parked, |key, _| {
         found = found.or(Origin::from_bytes(&key).filter(|origin| is_it(origin)));
         Ok(())
     })?;
@@ -413,7 +436,7 @@ fn find_parked(
         return Ok(Found::Done);
     };
     let bytes = Bytes::from(row.envelope.clone());
-    let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member, &error))?;
+    let envelope = Envelope::decode(&bytes).map_err(|error| damaged(member.name(), &error))?;
     Ok(Found::Arrived(Box::new(Arrived {
         envelope,
         bytes,

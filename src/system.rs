@@ -192,6 +192,7 @@ impl SystemBuilder {
         let topology = self.topology()?;
         let (store, recovered, drivers) =
             open(self.dir, &self.config, self.clock.clone(), self.stage).await?;
+        startup::check_orphans(&store, &self.services)?;
         let members = startup::resolve(&store, &self.services, &self.config)?;
         let local = Arc::new(LocalTransport::default());
         let transport = match self.transport {
@@ -208,7 +209,6 @@ impl SystemBuilder {
             faults: self.faults,
         }));
         local.connect(Arc::downgrade(&(cell.clone() as Arc<dyn Exchange>)));
-        startup::check_orphans(&cell)?;
         startup::charge_interrupted(&cell, &recovered.interrupted)?;
         startup::count_dead_letters(&cell)?;
         durable(&store).await?;
@@ -292,7 +292,7 @@ async fn open(
                 });
                 Store::open(
                     options,
-                    Arc::new(RealDisk),
+                    Arc::new(RealDisk::default()),
                     engines,
                     clock,
                     Driving::Threads,

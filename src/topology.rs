@@ -35,6 +35,16 @@ pub enum TopologyError {
         /// The name.
         name: String,
     },
+    /// One name stands for two services, because one was called so formerly.
+    #[error(
+        "`{name}` is a former name of service `{service}` and in use elsewhere; stored data would be taken for the wrong service, give the other one a new name"
+    )]
+    Claimed {
+        /// The service that lists the name in `FORMERLY`.
+        service: String,
+        /// The name.
+        name: String,
+    },
     /// Nobody hears a published event.
     #[error(
         "service `{service}` publishes `{event}` but no service handles it; handle it, or declare it with `publishes_outside`"
@@ -160,6 +170,20 @@ impl Topology {
                     service: declaration.name.to_owned(),
                     what: what.clone(),
                 });
+            }
+        }
+        for declaration in &declarations {
+            for former in declaration.formerly {
+                let used = |other: &&Declaration| {
+                    other.name == *former
+                        || other.name != declaration.name && other.formerly.contains(former)
+                };
+                if declarations.iter().any(used) {
+                    return Err(TopologyError::Claimed {
+                        service: declaration.name.to_owned(),
+                        name: (*former).to_owned(),
+                    });
+                }
             }
         }
         let ways = Ways::of(&declarations);

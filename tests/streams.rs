@@ -532,3 +532,67 @@ async fn too_many_parked_messages_pause_their_stream_and_no_other() {
     let report = stream(test.system(), "desk", "clerk");
     assert_eq!((report.parked, report.applied, report.dead), (0, 7, 5));
 }
+
+/// One of many that talk to the clerk.
+struct Talker<const N: u8>;
+impl<const N: u8> Service for Talker<N> {
+    const NAME: &'static str = match N {
+        0 => "talker-0",
+        1 => "talker-1",
+        _ => "talker-2",
+    };
+    fn handlers(on: &mut Handlers<Self>) {
+        on.command(|_: &Self, many: Many, cx: &mut Context<Self>| {
+            for n in 0..many.n {
+                cx.send::<Clerk, _>(Check {
+                    n: 10_000 * (u64::from(N) + 1) + 2 * n,
+                });
+            }
+            Ok(())
+        })
+        .sends::<Clerk, Check>();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_into_one_receiver_are_served_in_turns() {
+    let office = Office::default();
+    let build = office.build(small());
+    let test = TestSystem::start(9, move |system| {
+        build(system)
+            .service(Talker::<0>)
+            .service(Talker::<1>)
+            .service(Talker::<2>)
+    })
+    .await
+    .unwrap();
+    fail_the_clerk(&test, &office).await;
+    // The first has far more to say than the others.
+    test.system()
+        .service::<Talker<0>>()
+        .call(Many { n: 400 })
+        .await
+        .unwrap();
+    test.system()
+        .service::<Talker<1>>()
+        .call(Many { n: 10 })
+        .await
+        .unwrap();
+    test.system()
+        .service::<Talker<2>>()
+        .call(Many { n: 10 })
+        .await
+        .unwrap();
+    office.log.clear();
+    test.system().revive("clerk");
+    test.advance(Duration::from_millis(1)).await;
+    test.quiet().await;
+    let checked: Vec<u64> = office
+        .numbers("check ")
+        .into_iter()
+        .filter(|n| *n >= 10_000)
+        .collect();
+    assert_eq!(checked.len(), 420);
+    let last_of_the_others = checked.iter().rposition(|n| *n >= 20_000).unwrap();
+    assert!(last_of_the_others < 40, "{last_of_the_others}");
+}

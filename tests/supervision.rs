@@ -16,7 +16,6 @@ messages! {
     Work = "work" { n: u64 }
     Worked = "worked" { n: u64 }
     Misuse = "misuse" { how: String }
-    Wake = "wake" {}
     Count = "count" {}
 }
 impl Command for Work {
@@ -33,6 +32,7 @@ impl Query for Count {
 const DONE: Table<u64, u64> = Table::new("done");
 /// The same rows, read as something else.
 const MISREAD: Table<u64, String> = Table::new("done");
+const LARGE: Table<u64, String> = Table::new("large");
 const FOREIGN: Table<u64, u64> = Table::new("foreign");
 
 /// Publishes what it is asked to.
@@ -62,13 +62,21 @@ struct Worker<K> {
 
 impl<K> Clone for Worker<K> {
     fn clone(&self) -> Self {
-        Worker { log: self.log.clone(), broken: self.broken.clone(), kind: self.kind }
+        Worker {
+            log: self.log.clone(),
+            broken: self.broken.clone(),
+            kind: self.kind,
+        }
     }
 }
 
 impl<K> Default for Worker<K> {
     fn default() -> Self {
-        Worker { log: Log::default(), broken: Arc::default(), kind: std::marker::PhantomData }
+        Worker {
+            log: Log::default(),
+            broken: Arc::default(),
+            kind: std::marker::PhantomData,
+        }
     }
 }
 
@@ -76,9 +84,9 @@ impl<K: Kind> Service for Worker<K> {
     const NAME: &'static str = "worker";
     fn handlers(on: &mut Handlers<Self>) {
         on.table(DONE)
+            .table(LARGE)
             .event(Self::worked)
             .command(Self::misuse)
-            .timer(|_: &Self, _: Wake, _: &mut Context<Self>| Ok(()))
             .activity::<Errand>(|worker: &Self, _, _| {
                 worker.log.add("errand done");
                 Ok(())
@@ -90,7 +98,11 @@ impl<K: Kind> Service for Worker<K> {
 
 impl<K: Kind> Worker<K> {
     fn worked(&self, worked: Worked, cx: &mut Context<Self>) -> Result<(), Rejection> {
-        assert!(!self.broken.load(Ordering::Relaxed), "broken at {}", worked.n);
+        assert!(
+            !self.broken.load(Ordering::Relaxed),
+            "broken at {}",
+            worked.n
+        );
         self.log.add(format!("worked {}", worked.n));
         if worked.n == 5_000 {
             // The handler swallows the error; the turn must not commit all the same.
@@ -99,6 +111,9 @@ impl<K: Kind> Worker<K> {
         if worked.n == 7_000 {
             cx.plan(Errand {});
         }
+        if worked.n == 9_000 {
+            too_much(cx)?;
+        }
         cx.put(DONE, &worked.n, &worked.n)?;
         Ok(())
     }
@@ -106,13 +121,8 @@ impl<K: Kind> Worker<K> {
         cx.put(DONE, &99, &99)?;
         match misuse.how.as_str() {
             "undeclared" => drop(cx.get(FOREIGN, &1)),
+            "large" => too_much(cx)?,
             "misread" => drop(cx.get(MISREAD, &1)),
-            "huge" => drop(cx.put(DONE, &1, &1).map(|()| {
-                for n in 0..10 {
-                    cx.after(hours(1), Wake {});
-                    let _ = n;
-                }
-            })),
             _ => panic!("misused"),
         }
         Ok(())
@@ -120,6 +130,15 @@ impl<K: Kind> Worker<K> {
     fn count(&self, _: Count, view: &View<Self>) -> Result<u64, Rejection> {
         Ok(view.scan(DONE, &Span::all())?.len() as u64)
     }
+}
+
+/// Each row is fine, all together are too much for one commit.
+fn too_much<S: Service>(cx: &mut Context<S>) -> Result<(), Rejection> {
+    let row = "x".repeat(8 << 20);
+    for n in 0..5 {
+        cx.put(LARGE, &n, &row)?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,7 +149,11 @@ impl<K: Kind> Activity<Worker<K>> for Errand {
     const DESTINATION: &'static str = "town";
     const IDEMPOTENT: bool = true;
     type Output = ();
-    async fn run(self, worker: Arc<Worker<K>>, _: ActivityContext) -> Result<(), redeliver::ActivityError> {
+    async fn run(
+        self,
+        worker: Arc<Worker<K>>,
+        _: ActivityContext,
+    ) -> Result<(), redeliver::ActivityError> {
         worker.log.add("errand begun");
         tokio::time::sleep(seconds(1)).await;
         Ok(())
@@ -156,7 +179,10 @@ async fn start<K: Kind>(seed: u64) -> (TestSystem, Worker<K>) {
     let worker = Worker::<K>::default();
     let build = worker.clone();
     let system = move |system: SystemBuilder| {
-        system.config(small()).service(Source).service(build.clone())
+        system
+            .config(small())
+            .service(Source)
+            .service(build.clone())
     };
     let test = TestSystem::start(seed, system).await.unwrap();
     test.quiet().await;
@@ -164,7 +190,11 @@ async fn start<K: Kind>(seed: u64) -> (TestSystem, Worker<K>) {
 }
 
 async fn work(test: &TestSystem, n: u64) {
-    test.system().service::<Source>().call(Work { n }).await.unwrap();
+    test.system()
+        .service::<Source>()
+        .call(Work { n })
+        .await
+        .unwrap();
 }
 
 async fn count<K: Kind>(test: &TestSystem) -> Result<u64, CallError> {
@@ -177,7 +207,12 @@ fn state(test: &TestSystem, name: &str) -> String {
 
 fn unhealthy(test: &TestSystem) -> Vec<String> {
     let health = test.system().health();
-    let bad: Vec<_> = health.checks.iter().filter(|check| !check.ok).map(|check| check.name.clone()).collect();
+    let bad: Vec<_> = health
+        .checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| check.name.clone())
+        .collect();
     assert_eq!(health.ready, bad.is_empty());
     bad
 }
@@ -210,7 +245,12 @@ async fn any_child_that_dies_is_restarted_under_every_strategy_and_nothing_is_lo
             work(&test, 2).await;
             test.quiet().await;
             assert_eq!(count::<K>(&test).await.unwrap(), 3, "{child:?}");
-            assert_eq!(worker.log.count("errand done"), 1, "{child:?}: {:?}", worker.log.lines());
+            assert_eq!(
+                worker.log.count("errand done"),
+                1,
+                "{child:?}: {:?}",
+                worker.log.lines()
+            );
         }
     }
     check::<OneForOne>().await;
@@ -244,7 +284,10 @@ async fn a_load_that_fails_is_tried_again_and_the_whole_tree_runs_afterwards() {
         let worker = Worker::<K>::default();
         let build = worker.clone();
         let mut test = TestSystem::prepare(3, move |system| {
-            system.config(small()).service(Source).service(build.clone())
+            system
+                .config(small())
+                .service(Source)
+                .service(build.clone())
         });
         test.fail_loads("worker", 2);
         test.reopen().await.unwrap();
@@ -269,7 +312,10 @@ async fn restarts_beyond_the_intensity_fail_the_service_and_only_it() {
     until_failed(&test, "worker").await;
     assert_eq!(unhealthy(&test), ["service:worker"]);
     let error = count::<Alone>(&test).await.unwrap_err();
-    assert!(matches!(&error, CallError::ServiceFailed { service, .. } if service == "worker"), "{error}");
+    assert!(
+        matches!(&error, CallError::ServiceFailed { service, .. } if service == "worker"),
+        "{error}"
+    );
     // The other goes on, and what it sends waits.
     work(&test, 1).await;
     work(&test, 2).await;
@@ -297,7 +343,11 @@ async fn a_restart_that_was_due_does_not_start_a_service_that_has_failed_meanwhi
     assert_eq!(state(&test, "worker"), "failed");
     work(&test, 1).await;
     test.advance(seconds(1)).await;
-    assert_eq!(stream(test.system(), "source", "worker").waiting, 1, "nothing of it runs");
+    assert_eq!(
+        stream(test.system(), "source", "worker").waiting,
+        1,
+        "nothing of it runs"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,7 +376,12 @@ async fn a_request_that_panics_may_be_repeated_at_will_without_failing_the_servi
     let (test, _) = start::<OneForAll>(10).await;
     let handle = test.system().service::<Worker<OneForAll>>();
     for _ in 0..50 {
-        let error = handle.call(Misuse { how: "panic".into() }).await.unwrap_err();
+        let error = handle
+            .call(Misuse {
+                how: "panic".into(),
+            })
+            .await
+            .unwrap_err();
         assert!(matches!(error, CallError::Panicked { .. }), "{error}");
     }
     assert_eq!(state(&test, "worker"), "running");
@@ -353,7 +408,11 @@ async fn an_early_revival_is_not_followed_by_another_one_that_was_due() {
     until_failed(&test, "worker").await;
     worker.broken.store(false, Ordering::Relaxed);
     test.advance(seconds(30)).await;
-    assert_eq!(state(&test, "worker"), "failed", "its own minute has not passed");
+    assert_eq!(
+        state(&test, "worker"),
+        "failed",
+        "its own minute has not passed"
+    );
     test.advance(seconds(60)).await;
     test.quiet().await;
     assert_eq!(count::<OneForAll>(&test).await.unwrap(), 60);
@@ -367,7 +426,10 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
         test.quiet().await;
         let handle = test.system().service::<Worker<OneForOne>>();
         let error = handle.call(Misuse { how: how.into() }).await.unwrap_err();
-        assert!(matches!(error, CallError::ServiceFailed { .. }), "{how}: {error}");
+        assert!(
+            matches!(error, CallError::ServiceFailed { .. }),
+            "{how}: {error}"
+        );
         until_failed(&test, "worker").await;
         test.system().revive("worker");
         test.advance(Duration::from_millis(10)).await;
@@ -376,7 +438,10 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
         work(&test, 5_000).await;
         until_failed(&test, "worker").await;
         let report = stream(test.system(), "source", "worker");
-        assert_eq!((report.accepted, report.waiting, report.parked, report.dead), (1, 1, 0, 0));
+        assert_eq!(
+            (report.accepted, report.waiting, report.parked, report.dead),
+            (1, 1, 0, 0)
+        );
         assert_eq!(service(test.system(), "worker").panics, 0);
         test.crash();
         test.reopen().await.unwrap();
@@ -384,6 +449,21 @@ async fn a_tainted_turn_fails_its_service_and_commits_nothing_and_costs_no_attem
         assert_eq!(stream(test.system(), "source", "worker").waiting, 1);
         assert_eq!(state(&test, "source"), "running");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_between_which_the_service_answers_are_not_in_a_row() {
+    let (test, worker) = start::<OneForAll>(11).await;
+    worker.broken.store(true, Ordering::Relaxed);
+    for n in 1..=60 {
+        work(&test, n).await;
+        test.advance(Duration::from_millis(1)).await;
+        assert_eq!(count::<OneForAll>(&test).await.unwrap(), 0);
+    }
+    assert_eq!(state(&test, "worker"), "running");
+    worker.broken.store(false, Ordering::Relaxed);
+    test.quiet().await;
+    assert_eq!(count::<OneForAll>(&test).await.unwrap(), 60);
 }
 
 #[tokio::test(start_paused = true)]
@@ -430,6 +510,30 @@ async fn children_that_die_over_a_faulty_transport_lose_nothing() {
         assert_eq!((report.sent, report.applied), (40, 40), "seed {seed}");
     }
 }
+#[tokio::test(start_paused = true)]
+async fn a_turn_too_large_to_commit_is_charged_to_its_message_and_not_to_the_service() {
+    let (test, _) = start::<Impatient>(10).await;
+    let handle = test.system().service::<Worker<Impatient>>();
+    let error = handle
+        .call(Misuse {
+            how: "large".into(),
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, CallError::Malformed(why) if why.contains("split the turn")),
+        "{error}"
+    );
+    work(&test, 9_000).await;
+    work(&test, 1).await;
+    test.quiet().await;
+    assert_eq!(state(&test, "worker"), "running");
+    assert_eq!(count::<Impatient>(&test).await.unwrap(), 1);
+    let letters = test.system().dead_letters("worker", 10).unwrap();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 2));
+}
+
 kinds! {
+    Impatient Supervision { attempts_max: 2, ..Supervision::default() };
     Sturdy Supervision { restarts_max: 1_000, ..Supervision::default() };
 }

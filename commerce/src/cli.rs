@@ -147,7 +147,8 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Asked::Topology { json } => topology(json),
         Asked::Bench { config, args } => {
             let config = configured(config, Table::new())?;
-            on_runtime(&config, bench::run(&config, &args))
+            on_runtime(&config, bench::run(&config, &args))??;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -324,3 +324,30 @@ fn a_refused_capture_is_put_before_a_person() {
     let resolved = client.post_with(&resolve, &[WAIT], &accept).expect(200);
     assert_eq!(resolved["status"], "shipped", "{resolved}");
 }
+
+#[test]
+fn a_change_to_a_version_that_is_gone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let order = place(&mut client, &product(0), 1, "tok_ok").expect(200);
+    let path = format!("/api/v1/orders/{}", id(&order));
+    let cancel = format!("{path}/cancel");
+    let reason = json!({ "reason": "changed my mind" });
+    for (tag, status) in [
+        ("\"1\"", 412),
+        ("\"theirs\"", 412),
+        ("1", 400),
+        ("W/\"1\"", 400),
+        ("\"1\", \"2\"", 400),
+    ] {
+        let answer = client.post_with(&cancel, &[("if-match", tag)], &reason);
+        assert_eq!(answer.status, status, "{tag}");
+    }
+    // The parcel changes the order once more; then it waits for a person.
+    until(&mut client, &path, |order| !order["shipment_id"].is_null());
+    let tag = client.get(&path).header("etag").unwrap().to_owned();
+    let present = [("if-match", tag.as_str()), WAIT];
+    let cancelled = client.post_with(&cancel, &present, &reason).expect(200);
+    assert_eq!(cancelled["status"], "cancelled");
+}

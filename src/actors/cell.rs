@@ -1,5 +1,6 @@
 //! The cell: one store and the services that live in it, as their actors share them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::hosted::Hosted;
 use crate::messaging::local::Exchange;
 use crate::messaging::stream::Accepted;
 use crate::messaging::transport::{Delivery, Transport};
+use crate::parked::Origin;
 use crate::persistence::engine::Direction;
 use crate::persistence::store::{CellState, Space, Store};
 use crate::supervision::Supervision;
@@ -57,9 +59,11 @@ pub(crate) struct Member {
     pub(crate) relay: Relay,
     pub(crate) pool: PoolHandle,
     pub(crate) status: Status,
-    /// Streams and the edge whose messages must be durable before their handlers run, because one
+    /// Streams, the edge and timers whose messages must be durable before their handlers run, because one
     /// of them took the process down and recovery could not find it.
     pub(crate) suspects: Mutex<Suspects>,
+    /// Parked messages that this program has shown that it cannot read.
+    unreadable: Mutex<BTreeSet<Origin>>,
 }
 
 /// See [`Member::suspects`].
@@ -69,6 +73,7 @@ pub(crate) struct Suspects {
     pub(crate) edge: bool,
     /// The newest position when they became suspect; a checkpoint beyond it clears them.
     pub(crate) since: Position,
+    pub(crate) timers: bool,
 }
 
 /// Deliberate failures, for tests and the `failpoints` feature.
@@ -120,9 +125,8 @@ pub(crate) struct Status {
     pub(crate) panics: AtomicU64,
     /// Messages that panicked since a turn last succeeded.
     pub(crate) in_a_row: AtomicU32,
-    /// When the handler that runs now began; 0 if none does.
-    pub(crate) turn_began: AtomicI64,
-    pub(crate) slow_reported: AtomicBool,
+    /// Number of the handler call that runs now; 0 if none does.
+    pub(crate) in_call: AtomicU64,
     pub(crate) parked: AtomicU64,
     /// Whether any parked message will be tried again by itself.
     pub(crate) unsettled: AtomicBool,
@@ -142,8 +146,7 @@ impl Status {
             rejections: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             in_a_row: AtomicU32::new(0),
-            turn_began: AtomicI64::new(0),
-            slow_reported: AtomicBool::new(false),
+            in_call: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             unsettled: AtomicBool::new(false),
             activities: AtomicU64::new(0),
@@ -194,6 +197,7 @@ impl Member {
             pool: PoolHandle::default(),
             status: Status::new(),
             suspects: Mutex::new(Suspects::default()),
+            unreadable: Mutex::new(BTreeSet::new()),
             hosted,
             shape: Arc::new(shape),
             own,
@@ -211,17 +215,36 @@ impl Member {
     /// Who is suspect now; `checkpoint` is asked only if anybody is.
     pub(crate) fn suspects(&self, checkpoint: impl FnOnce() -> Position) -> Suspects {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        if (suspects.edge || !suspects.senders.is_empty()) && checkpoint() > suspects.since {
+        let any = suspects.edge || suspects.timers || !suspects.senders.is_empty();
+        if any && checkpoint() > suspects.since {
             *suspects = Suspects::default();
         }
         suspects.clone()
+    }
+
+    /// Notes that this program cannot read a message.
+    pub(crate) fn could_not_read(&self, origin: Origin) {
+        let mut unreadable = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unreadable.insert(origin);
+    }
+
+    /// Whether this program has tried to read a message and failed.
+    pub(crate) fn cannot_read(&self, origin: &Origin) -> bool {
+        let unreadable = self
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        unreadable.contains(origin)
     }
 
     pub(crate) fn after_dead_letter(&self, message: &str) -> AfterDeadLetter {
         let handles = &self.hosted.declaration().handles;
         handles
             .iter()
-            .find(|handled| handled.message == message)
+            .find(|handled| handled.message == message || handled.formerly.contains(&message))
             .map(|handled| handled.after_dead_letter)
             .unwrap_or_default()
     }

@@ -19,3 +19,5 @@ pub(crate) mod restart;
 pub(crate) mod root;
 pub(crate) mod service_actor;
 pub(crate) mod supervisor;
+#[cfg(test)]
+mod tests;

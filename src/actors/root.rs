@@ -165,13 +165,13 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     /// Starts the watchdog.
     pub(crate) fn start(cell: Arc<Cell>) -> std::io::Result<Watchdog> {
-        const LOOK_EVERY: Duration = Duration::from_millis(500);
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
+                let mut watched = vec![Watched::default(); cell.members.len()];
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    look(&cell);
+                    look(&cell, &mut watched);
                 }
             })?;
         Ok(Watchdog {
@@ -181,16 +181,35 @@ impl Watchdog {
     }
 }
 
-fn look(cell: &Cell) {
-    let now = cell.now();
-    for member in &cell.members {
-        let status = &member.status;
-        let began = status.turn_began.load(Ordering::Relaxed);
-        let took = if began == 0 {
-            Duration::ZERO
-        } else {
-            now.since(crate::Timestamp(began))
+/// How often the watchdog looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A handler call as the watchdog has seen it.
+///
+/// It counts its own looks rather than reading a clock: a wall clock that jumps, or a process that
+/// was stopped and goes on, must not pass for a turn that hangs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watched {
+    call: u64,
+    looks: u32,
+}
+
+impl Watched {
+    /// For how long at least the call that runs now has been seen to run.
+    fn look(&mut self, call: u64) -> Duration {
+        self.looks = match call {
+            0 => 0,
+            same if same == self.call => self.looks + 1,
+            _ => 0,
         };
+        self.call = call;
+        LOOK_EVERY * self.looks
+    }
+}
+
+fn look(cell: &Cell, watched: &mut [Watched]) {
+    for (member, watched) in cell.members.iter().zip(watched) {
+        let took = watched.look(member.status.in_call.load(Ordering::Relaxed));
         if took >= cell.config.turn_abort {
             tracing::error!(
                 service = member.name(),
@@ -199,12 +218,9 @@ fn look(cell: &Cell) {
             );
             std::process::abort();
         }
-        if took >= cell.config.turn_slow {
-            if !status.slow_reported.swap(true, Ordering::Relaxed) {
-                tracing::warn!(service = member.name(), ?took, "a turn is slow");
-            }
-        } else {
-            status.slow_reported.store(false, Ordering::Relaxed);
+        // Once per turn: at the look that first finds it slow.
+        if took >= cell.config.turn_slow && took < cell.config.turn_slow + LOOK_EVERY {
+            tracing::warn!(service = member.name(), ?took, "a turn is slow");
         }
     }
 }
@@ -215,5 +231,21 @@ impl Drop for Watchdog {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_and_the_same_call_seen_again_and_again_takes_time() {
+        let mut watched = Watched::default();
+        assert_eq!(watched.look(7), Duration::ZERO);
+        assert_eq!(watched.look(7), LOOK_EVERY);
+        assert_eq!(watched.look(7), LOOK_EVERY * 2);
+        assert_eq!(watched.look(8), Duration::ZERO, "another call");
+        assert_eq!(watched.look(0), Duration::ZERO, "none");
+        assert_eq!(watched.look(9), Duration::ZERO);
     }
 }

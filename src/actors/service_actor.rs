@@ -55,6 +55,8 @@ pub(crate) struct ServiceState {
     timers: BTreeSet<TimerId>,
     marks: BTreeMap<ServiceId, Mark>,
     running: RunningSlot,
+    /// Handler calls so far, for the watchdog to tell one from the next.
+    calls: u64,
     random: fastrand::Rng,
     /// Streams that took a message in this batch, with what to acknowledge.
     acks: BTreeMap<ServiceId, Sequence>,
@@ -119,7 +121,6 @@ impl ServiceState {
         cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
-        let first_start = member.status.restarts.load(Ordering::Relaxed) == 0;
         for_each_row(&cell, member.own.parked, |key, value| {
             let (Some(origin), mut row) =
                 (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
@@ -128,7 +129,7 @@ impl ServiceState {
                     format!("parked message of {} has an unreadable key", member.name()).into(),
                 );
             };
-            if row.why == Why::Unreadable && first_start {
+            if row.why == Why::Unreadable && !member.cannot_read(&origin) {
                 // A new start may be a new program that can read it.
                 row.why = Why::Failed;
                 row.next_at = Timestamp::default();
@@ -170,6 +171,7 @@ impl ServiceState {
             timers,
             marks,
             running: cell.store.running(member.id()),
+            calls: 0,
             random: fastrand::Rng::with_seed(cell.clock.entropy()),
             acks: BTreeMap::new(),
             alarm,
@@ -234,13 +236,11 @@ impl ServiceState {
             suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
         };
         let more = self.member.port.rest(paused, !suspects.edge);
-        let due = [
-            self.timers.first().map(|timer| timer.due),
-            self.parked.next_at(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let timer = self.timers.first().filter(|_| !suspects.timers);
+        let due = [timer.map(|timer| timer.due), self.parked.next_at()]
+            .into_iter()
+            .flatten()
+            .min();
         if due.is_some_and(|at| at <= now) {
             if !more {
                 self.member.port.wake();
@@ -253,11 +253,11 @@ impl ServiceState {
         more
     }
 
-    /// The streams (and the edge) of which nothing may be taken now, because what they have handed
+    /// The streams (and the edge, and timers) of which nothing may be taken now, because what they have handed
     /// on is not durable yet and one of their messages has taken the process down before.
     fn suspended(&self) -> crate::actors::cell::Suspects {
         let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
-        if suspects.senders.is_empty() && !suspects.edge {
+        if suspects.senders.is_empty() && !suspects.edge && !suspects.timers {
             return suspects;
         }
         if self.cell.store.durable() >= self.cell.store.queued() {
@@ -277,15 +277,15 @@ impl ServiceState {
         if let Some(origin) = self.parked.due(now) {
             return self.attempt_parked(origin, now).map(|()| true);
         }
+        let suspects = self.suspended();
         if let Some(timer) = self
             .timers
             .first()
             .copied()
-            .filter(|timer| timer.due <= now)
+            .filter(|timer| timer.due <= now && !suspects.timers)
         {
             return self.timer(timer, now).map(|()| true);
         }
-        let suspects = self.suspended();
         let parked_max = self.cell.config.parked_max;
         let parked = &self.parked;
         let paused = |sender: ServiceId| {
@@ -392,12 +392,17 @@ impl ServiceState {
         let charged = charged
             .and_then(|bytes| u32::from_bytes(&bytes))
             .unwrap_or(0);
+        let exhausted = charged >= self.member.supervision.attempts_max;
         let arrived = Arrived {
             envelope,
             bytes,
-            from: From::Activity { result, charged },
+            from: From::Activity {
+                result,
+                // It is given up for the attempts it had, not for one it did not get.
+                charged: if exhausted { charged - 1 } else { charged },
+            },
         };
-        if charged >= self.member.supervision.attempts_max {
+        if exhausted {
             let reason = "handling its end took the process down at every attempt".to_owned();
             let setting = self.setting(&arrived, now, 0);
             let concluded = turn::charge(&setting, &arrived, &self.member.supervision, reason)
@@ -528,7 +533,7 @@ impl ServiceState {
             attempt: 1,
         };
         let turn = Turn::new(self.member.shape.clone(), self.cell.reads.clone(), facts);
-        self.begin(now);
+        self.begin();
         let answered = catch_unwind(AssertUnwindSafe(|| {
             self.cell.faults.before_handler(self.member.name(), &name);
             self.member.hosted.answer(&envelope, turn)
@@ -567,6 +572,9 @@ impl ServiceState {
                 message: name,
             }),
         };
+        if answer.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
         self.gate(request.reply, answer);
         Ok(())
     }
@@ -665,7 +673,7 @@ impl ServiceState {
         };
         let turn = Turn::new(self.member.shape.clone(), self.cell.reads.clone(), facts);
         self.running.set(in_hand(&arrived));
-        self.begin(now);
+        self.begin();
         let handled = catch_unwind(AssertUnwindSafe(|| {
             self.cell
                 .faults
@@ -735,6 +743,8 @@ impl ServiceState {
         seed: u64,
         outside: Option<Outside>,
     ) -> Result<(), Stop> {
+        // A refusal is an answer like any other: the service works.
+        let returned = !matches!(handled, Handled::Unreadable(_));
         let concluded =
             match turn::conclude(&self.setting(&arrived, now, seed), &arrived, handled, turn) {
                 Ok(concluded) => concluded,
@@ -764,7 +774,24 @@ impl ServiceState {
             };
             release(outside.reply, answer)
         });
-        self.commit(concluded, output)
+        let committed = self.commit(concluded, output);
+        if returned && committed.is_ok() {
+            self.member.status.in_a_row.store(0, Ordering::Relaxed);
+        }
+        match committed {
+            // It would be too large again and again: its handler's fault, like a panic.
+            Err(Stop::Store(error @ StoreError::TooLarge { .. })) => Err(Stop::Panicked {
+                reason: error.to_string(),
+                arrived: match arrived.from {
+                    From::Outside(_) => None,
+                    From::Stream { .. }
+                    | From::Parked { .. }
+                    | From::Timer(_)
+                    | From::Activity { .. } => Some(Box::new(arrived)),
+                },
+            }),
+            committed => committed,
+        }
     }
 
     /// Queues a commit and does what must follow it.
@@ -812,6 +839,10 @@ impl ServiceState {
         }
         for change in parked {
             match change {
+                ParkedChange::Insert { origin, row, key } if row.why == Why::Unreadable => {
+                    self.member.could_not_read(origin);
+                    self.parked.insert(origin, &row, key);
+                }
                 ParkedChange::Insert { origin, row, key } => self.parked.insert(origin, &row, key),
                 ParkedChange::Remove(origin) => self.parked.remove(&origin),
             }
@@ -826,9 +857,7 @@ impl ServiceState {
             status.activities.fetch_sub(1, Ordering::Relaxed);
         }
         status.turns.fetch_add(1, Ordering::Relaxed);
-        if applied {
-            status.in_a_row.store(0, Ordering::Relaxed);
-        } else {
+        if !applied {
             status.rejections.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(reason) = died {
@@ -869,15 +898,14 @@ impl ServiceState {
         self.marks.get(&sender).copied().unwrap_or_default()
     }
 
-    fn begin(&self, now: Timestamp) {
-        self.member
-            .status
-            .turn_began
-            .store(now.0, Ordering::Relaxed);
+    fn begin(&mut self) {
+        self.calls += 1;
+        let status = &self.member.status;
+        status.in_call.store(self.calls, Ordering::Relaxed);
     }
 
     fn end(&self) {
-        self.member.status.turn_began.store(0, Ordering::Relaxed);
+        self.member.status.in_call.store(0, Ordering::Relaxed);
     }
 }
 
@@ -907,6 +935,10 @@ fn release(reply: oneshot::Sender<RawAnswer>, answer: RawAnswer) -> Output {
         // A caller that has gone away does not mind.
         let _ = reply.send(match durable {
             Ok(_) => answer,
+            // Nothing was queued, so nothing was done.
+            Err(error @ StoreError::TooLarge { .. }) => {
+                Err(CallError::Malformed(error.to_string()))
+            }
             Err(error) => Err(CallError::OutcomeUnknown {
                 reason: error.to_string(),
             }),

@@ -223,8 +223,10 @@ mod tests {
                     0 => { wire.pop(); }
                     1 => if let Some(n) = wire.last().copied() { wire.push(n) },
                     2 => outgoing.resume(incoming.accepted()),
-                    _ => if let Some(n) = wire.pop() {
-                        if let Accepted::Gap { after } = incoming.accept(Sequence(n), [entry(n)]) { outgoing.resume(after); }
+                    _ => if let Some(n) = wire.pop()
+                        && let Accepted::Gap { after } = incoming.accept(Sequence(n), [entry(n)])
+                    {
+                        outgoing.resume(after);
                     },
                 }
                 if random.bool() && let Some((sequence, bytes)) = incoming.pop() {

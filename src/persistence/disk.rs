@@ -43,6 +43,10 @@ pub trait Disk: Send + Sync + 'static {
     fn shared(&self, path: &Path, bytes: usize) -> io::Result<SharedMemory>;
     /// Names the present run of the machine: differs after every restart of it.
     fn boot_id(&self) -> String;
+    /// How many syncs of files and directories were asked for; 0 where nobody counts.
+    fn syncs(&self) -> u64 {
+        0
+    }
 }
 
 /// What came of asking for a lock.

@@ -35,6 +35,10 @@ pub trait Engine: Send + Sync + 'static {
     fn apply(&self, batch: &[(Bytes, Option<Bytes>)]) -> Result<Vec<bool>, StoreError>;
     /// Makes everything applied durable.
     fn sync(&self) -> Result<(), StoreError>;
+    /// How many syncs of files and directories that took; 0 where nobody counts.
+    fn syncs(&self) -> u64 {
+        0
+    }
 }
 
 /// Where a store gets its engine from, and how it gets rid of a bad one.

@@ -4,13 +4,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk::{Disk, DiskFile, LockGuard, Locking, OpenMode};
 use super::running::SharedMemory;
 
-/// The machine's file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RealDisk;
+/// The machine's file system. Clones count their syncs together.
+#[derive(Debug, Clone, Default)]
+pub struct RealDisk {
+    syncs: Arc<AtomicU64>,
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
@@ -28,7 +32,10 @@ impl Disk for RealDisk {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(RealFile {
+            file: options.open(path)?,
+            syncs: self.syncs.clone(),
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -52,6 +59,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         File::open(dir)?.sync_all()
     }
 
@@ -94,6 +102,10 @@ impl Disk for RealDisk {
         SharedMemory::mapped(&file)
     }
 
+    fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
     fn boot_id(&self) -> String {
         // Without one (not Linux) every start counts as a restart of the machine, which only
         // costs a count of the rows.
@@ -110,17 +122,20 @@ struct RealLock {
 
 impl LockGuard for RealLock {}
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    syncs: Arc<AtomicU64>,
+}
 
 impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut read = 0;
         while read < buffer.len() {
-            match self.0.read_at(&mut buffer[read..], offset + read as u64) {
+            match self.file.read_at(&mut buffer[read..], offset + read as u64) {
                 Ok(0) => break,
                 Ok(n) => read += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -131,20 +146,21 @@ impl DiskFile for RealFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {
-        allocate(&self.0, size)
+        allocate(&self.file, size)
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         // fdatasync also writes the size when it has changed, which is all we need.
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }
 

@@ -23,7 +23,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -59,6 +59,7 @@ pub struct SledEngine {
     panicked: AtomicBool,
     /// Until the first sync after opening, a row may have chunks that a crash left behind.
     settled: AtomicBool,
+    syncs: AtomicU64,
 }
 
 /// Opens and destroys the sled engine of one directory.
@@ -111,6 +112,7 @@ impl SledEngine {
             failed: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
         };
         let no_chunks = engine.guarded("reading", |trees| Ok(trees.chunks.is_empty()))?;
         engine.settled.store(no_chunks, Ordering::Release);
@@ -237,7 +239,7 @@ impl Engine for SledEngine {
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self
             .guarded("flushing", |trees| trees.db.flush())
-            .and_then(|_| sync_files(&self.dir, &self.data));
+            .and_then(|_| sync_files(&self.dir, &self.data, &self.syncs));
         match &synced {
             Ok(()) => self.settled.store(true, Ordering::Release),
             // The kernel reports a failed write-back once and may drop the pages: a second sync
@@ -245,6 +247,10 @@ impl Engine for SledEngine {
             Err(_) => self.failed.store(true, Ordering::Release),
         }
         synced
+    }
+
+    fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
     }
 }
 
@@ -429,7 +435,10 @@ fn remove_half_written_snapshots(dir: &Path) -> Result<(), StoreError> {
 
 /// Makes all that sled has written durable: its `flush` asks the kernel to write pages out, but
 /// not the disk to keep them, nor the file system to keep sizes and names.
-fn sync_files(dir: &Path, data: &File) -> Result<(), StoreError> {
+fn sync_files(dir: &Path, data: &File, syncs: &AtomicU64) -> Result<(), StoreError> {
+    let count = |more: u64| syncs.fetch_add(more, Ordering::Relaxed);
+    // sled's own flush and the one of its data file.
+    count(2);
     data.sync_data()
         .map_err(|e| StoreError::io("syncing", &dir.join("db"), &e))?;
     let mut directories = BTreeSet::from([dir.to_owned()]);
@@ -441,6 +450,7 @@ fn sync_files(dir: &Path, data: &File) -> Result<(), StoreError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(StoreError::io("opening", &path, &error)),
         };
+        count(1);
         file.sync_data()
             .map_err(|e| StoreError::io("syncing", &path, &e))?;
         directories.extend(path.parent().map(Path::to_owned));
@@ -448,6 +458,7 @@ fn sync_files(dir: &Path, data: &File) -> Result<(), StoreError> {
     for directory in &directories {
         sync_directory(directory)?;
     }
+    count(directories.len() as u64 + 1);
     sync_parent(dir)
 }
 

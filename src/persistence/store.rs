@@ -142,6 +142,8 @@ pub struct Usage {
     pub journal_bytes: u64,
     /// Syncs of the journal since opening.
     pub syncs: u64,
+    /// Syncs of any file or directory, the journal's included.
+    pub disk_syncs: u64,
 }
 
 impl Store {

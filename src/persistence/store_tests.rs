@@ -36,7 +36,7 @@ fn open(dir: &Path, engine: &SimEngine) -> (Store, Recovered) {
 fn try_open(dir: &Path, engine: &SimEngine) -> Result<(Store, Recovered), OpenError> {
     Store::open(
         options(dir),
-        Arc::new(RealDisk),
+        Arc::new(RealDisk::default()),
         Arc::new(engine.factory()),
         Arc::new(SystemClock),
         Driving::Threads,
@@ -196,7 +196,7 @@ fn a_garbled_sled_directory_is_rebuilt_from_snapshot_and_journal() {
         let clock = Arc::new(SystemClock);
         Store::open(
             options,
-            Arc::new(RealDisk),
+            Arc::new(RealDisk::default()),
             engines,
             clock,
             Driving::Threads,

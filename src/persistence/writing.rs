@@ -58,10 +58,14 @@ impl Core {
         // Encode before taking the lock: it is most of the work.
         let mut body = body::encode(&commit);
         if body.len() > BODY_BYTES_MAX / 2 {
-            return Err(StoreError::TooLarge {
+            let error = StoreError::TooLarge {
                 bytes: body.len(),
                 limit: BODY_BYTES_MAX / 2,
-            });
+            };
+            for output in outputs {
+                run(output, Err(error.clone()));
+            }
+            return Err(error);
         }
         let mut cell = self.cell();
         // Under the lock: `close_because` fails every output that was queued before it.
@@ -339,6 +343,7 @@ impl Core {
             snapshot: Position(gauge(&self.gauges.snapshot)),
             journal_bytes: gauge(&self.gauges.journal_bytes),
             syncs: gauge(&self.gauges.syncs),
+            disk_syncs: self.disk.syncs() + self.engine.syncs(),
         }
     }
 }

@@ -453,3 +453,28 @@ fn every_saga_ends_and_leaves_either_all_effects_or_none() {
     // The world is no easy one, in either direction.
     assert!(completed > 2_000 && undone > 2_000, "{completed} {undone}");
 }
+
+#[test]
+fn a_late_success_of_an_attempt_that_was_replaced_is_not_undone() {
+    for (replaces, strays) in [(true, 0), (false, 1)] {
+        let mut step = shape((true, 0, 3, false, false), 0);
+        step.replaces = replaces;
+        let shape = [step];
+        let heard = |attempt, said| Input::Heard {
+            step: 0,
+            attempt: Some(attempt),
+            said,
+        };
+        let mut state = State::new(1);
+        for input in [
+            Input::Start,
+            heard(1, Said::Failed(Failing::Hold("soft".to_owned()))),
+            Input::Retry,
+            heard(1, Said::Succeeded),
+        ] {
+            (state, _, _) = apply(&shape, None, state, input);
+        }
+        assert_eq!(state.strays.len(), strays);
+        assert_eq!(state.stage, Stage::Running { step: 0 });
+    }
+}

@@ -618,3 +618,18 @@ fn what_a_saga_uses_is_declared_by_its_registration() {
     let confirmed = published.find(|event| event.message == "order-confirmed");
     assert!(confirmed.unwrap().outside, "declared by saga and service");
 }
+
+#[test]
+fn a_handler_can_say_that_a_step_has_failed() {
+    let mut kit = started();
+    let fail = |cx: &mut Context<Orders>| {
+        Fulfilment::fail(&ORDER, "reserve", Failure::last("no room"), cx)
+    };
+    let turn = kit.turn(|_, cx| fail(cx));
+    assert_eq!(turn.reply(), &true);
+    // It has certainly not happened, so there is nothing to undo.
+    assert_eq!(turn.published_names(), ["order-cancelled"]);
+    assert_eq!(kit.turn(|_, cx| fail(cx)).reply(), &false);
+    let unknown = kit.turn(|_, cx| Fulfilment::fail(&ORDER, "dream", Failure::last("no room"), cx));
+    assert_eq!(unknown.rejection().code, "unknown_step");
+}

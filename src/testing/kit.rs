@@ -154,7 +154,7 @@ impl<S: Service> ServiceKit<S> {
         };
         let body = sealable(C::NAME, sealed);
         // A reply that cannot be read back would reach no handler in a running system either.
-        sealable(C::NAME, open_reply::<C::Reply>(C::NAME, &body)).ok();
+        sealable(C::NAME, open_reply::<C>(&body)).ok();
         let envelope = self.sealed_envelope(Kind::Reply, C::NAME, 1, Key::None, body);
         self.handle(&envelope).map(drop)
     }

@@ -1,16 +1,226 @@
-//! `commerce bench`: drives the shop and measures what comes out.
+//! `commerce bench`: drives services and measures what comes out.
+//!
+//! Every measurement has a data directory of its own, which goes again with it, and shows the
+//! speed of the disk and of the bare journal beside its own, from the same run.
+//!
+//! ```text
+//! disk idle ─ start ─ warm up ─ measure ─ stop ─ disk idle ─ bare journal
+//!                               closed loop: a client asks again when it is answered
+//! ```
 
-use std::process::ExitCode;
+mod client;
+mod driver;
+mod figures;
+mod machine;
+mod measured;
+mod served;
+mod subject;
 
+/// What the criterion benches of the library measure too.
+#[path = "../../../benches/workloads/chain.rs"]
+pub mod chain;
+#[path = "../../../benches/workloads/counter.rs"]
+pub mod counter;
+#[path = "../../../benches/workloads/fdatasync.rs"]
+pub mod fdatasync;
+#[path = "../../../benches/workloads/journal.rs"]
+pub mod journal;
+
+use std::fmt;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::cli::{Exit, Failure};
 use crate::config::Config;
+use measured::Measured;
+
+/// How many clients there are when nobody says how many.
+const CLIENTS: [usize; 3] = [1, 16, 128];
 
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    /// What to drive [default: all, one after the other]
+    #[arg(long, value_enum)]
+    workload: Option<Workload>,
+    /// Clients at a time, each of which waits for its answer [default: 1, then 16, then 128]
+    #[arg(long, value_name = "N")]
+    clients: Option<NonZeroUsize>,
+    /// How long to measure, after a fifth of that to warm up
+    #[arg(long, value_name = "S", default_value = "5")]
+    seconds: NonZeroU64,
+    /// How the clients ask [default: process with --clients, otherwise both]
+    #[arg(long, value_enum)]
+    over: Option<Over>,
+    /// Print JSON: one object, or a list of them if there is more than one measurement
+    #[arg(long)]
+    json: bool,
+    /// Keep the data in this directory, which must be empty or missing
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
 
-/// Measures. Everything runs in a directory of its own; the configured data directory is not
-/// touched.
-pub async fn run(_config: &Config, _args: &BenchArgs) -> ExitCode {
-    eprintln!("there is nothing to measure yet");
-    ExitCode::FAILURE
+/// What is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// Counters: one durable increment of one of 1,000
+    W1,
+    /// A chain: five durable steps of an order over four services, without activities
+    W2,
+    /// The shop: an order from placing until it is confirmed, with a provider that answers at once
+    W3,
+}
+
+/// How the clients ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Over {
+    /// Over HTTP/1.1, each with a connection of its own
+    Http,
+    /// In the process of the services
+    Process,
+}
+
+/// One measurement to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Case {
+    workload: Workload,
+    over: Over,
+    clients: usize,
+}
+
+impl BenchArgs {
+    fn cases(&self) -> Vec<Case> {
+        let workloads = match self.workload {
+            Some(one) => vec![one],
+            None => vec![Workload::W1, Workload::W2, Workload::W3],
+        };
+        let ways = match (self.over, self.clients) {
+            (Some(one), _) => vec![one],
+            (None, Some(_)) => vec![Over::Process],
+            (None, None) => vec![Over::Process, Over::Http],
+        };
+        let clients = match self.clients {
+            Some(one) => vec![one.get()],
+            None => CLIENTS.to_vec(),
+        };
+        let mut cases = Vec::new();
+        for workload in workloads {
+            for over in &ways {
+                for clients in &clients {
+                    cases.push(Case {
+                        workload,
+                        over: *over,
+                        clients: *clients,
+                    });
+                }
+            }
+        }
+        cases
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Workload::W1 => "w1",
+            Workload::W2 => "w2",
+            Workload::W3 => "w3",
+        })
+    }
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Over::Http => "http",
+            Over::Process => "process",
+        })
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.workload, self.over, self.clients)
+    }
+}
+
+/// Measures. The configured data directory is not touched.
+pub async fn run(config: &Config, args: &BenchArgs) -> Result<(), Failure> {
+    let stopped = async {
+        // Without the signal there is nothing to wait for but the end.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let measured = tokio::select! {
+        measured = all(config, args) => measured?,
+        () = stopped => return Err(failed("the measurement was stopped")),
+    };
+    if args.json {
+        println!("{}", measured::json(&measured)?);
+    }
+    Ok(())
+}
+
+async fn all(config: &Config, args: &BenchArgs) -> Result<Vec<Measured>, Failure> {
+    let cases = args.cases();
+    if !args.json {
+        println!("{}", Measured::HEADING);
+    }
+    let mut all = Vec::new();
+    for case in &cases {
+        let directory = machine::Directory::fresh(args.keep.as_deref(), *case, cases.len() == 1)?;
+        let measured = driver::measure(config, *case, args.seconds, directory.path()).await?;
+        if !args.json {
+            println!("{measured}");
+        }
+        all.push(measured);
+    }
+    Ok(all)
+}
+
+/// A failure that says what could not be done.
+fn failed(what: impl fmt::Display) -> Failure {
+    Failure::new(Exit::Failure, format!("bench: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn cases(line: &[&str]) -> Vec<String> {
+        let line = ["bench"].iter().chain(line);
+        let cases = Line::try_parse_from(line).unwrap().args.cases();
+        cases.iter().map(Case::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_left_out_is_measured_in_every_way() {
+        assert_eq!(
+            cases(&["--workload", "w2", "--clients", "16"]),
+            ["w2-process-16"]
+        );
+        assert_eq!(
+            cases(&["--workload", "w1", "--over", "http"]),
+            ["w1-http-1", "w1-http-16", "w1-http-128"]
+        );
+        assert_eq!(cases(&[]).len(), 18);
+    }
+
+    #[test]
+    fn nobody_can_ask_for_no_clients_or_no_time() {
+        for line in [["bench", "--clients", "0"], ["bench", "--seconds", "0"]] {
+            assert!(Line::try_parse_from(line).is_err());
+        }
+    }
 }

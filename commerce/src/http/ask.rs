@@ -8,7 +8,7 @@ use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_TYPE, IF_MATCH};
 use warp::http::{HeaderMap, Method, StatusCode};
 
 use super::caller::Caller;
@@ -120,6 +120,33 @@ impl Ask {
             Ok(())
         } else {
             Err(Problem::unsupported_media_type("application/json"))
+        }
+    }
+
+    /// The version that `If-Match` names: the caller's change is for that one and no other.
+    pub(super) fn if_version(&self) -> Result<Option<u64>, Problem> {
+        let mut values = self.headers.get_all(IF_MATCH).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" && values.next().is_none() {
+            return Ok(None);
+        }
+        let tag = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .filter(|tag| !tag.contains('"'));
+        match (tag, values.next()) {
+            (Some(tag), None) => tag.parse().map(Some).map_err(|_| {
+                Problem::precondition_failed(
+                    "the entity tag of If-Match is none of ours; look again and use the ETag \
+                     of that answer",
+                )
+            }),
+            _ => Err(Problem::bad_request(
+                "send one entity tag in If-Match, as it stood in ETag",
+            )),
         }
     }
 

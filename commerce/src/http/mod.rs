@@ -1,7 +1,7 @@
 //! The gateway: the shop's HTTP routes.
 //!
 //! A route turns a request into one command or query of one service and its answer into JSON.
-//! What is true of every route is done once, in [`Ask`]: who asks, the idempotency key, the body
+//! What is true of every route is done once, in `Ask`: who asks, the idempotency key, the body
 //! and its limits, pages, ids. Rules of the business are the services' own.
 //!
 //! ```text

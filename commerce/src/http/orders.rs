@@ -120,6 +120,7 @@ async fn cancel(ask: Ask) -> Answer {
     let command = CancelOrder {
         order_id,
         customer_id: whose(&ask),
+        if_version: ask.if_version()?,
         reason,
     };
     let cancelling = ask.send(ask.shop.order(), command).await?;
@@ -139,6 +140,7 @@ async fn resolve(ask: Ask) -> Answer {
     let Resolution { action, reason } = ask.json()?;
     let command = ResolveOrder {
         order_id,
+        if_version: ask.if_version()?,
         action,
         reason,
     };
@@ -158,6 +160,7 @@ async fn retry_payment(ask: Ask) -> Answer {
     let command = RetryPayment {
         order_id,
         customer_id: whose(&ask),
+        if_version: ask.if_version()?,
         payment_method,
     };
     let retried = ask.send(ask.shop.order(), command).await?;

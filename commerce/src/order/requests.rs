@@ -50,6 +50,8 @@ pub struct CancelOrder {
     pub order_id: OrderId,
     /// Whose it must be.
     pub customer_id: Option<CustomerId>,
+    /// The version it must have, if said.
+    pub if_version: Option<u64>,
     /// Why.
     pub reason: String,
 }
@@ -62,6 +64,8 @@ pub struct RetryPayment {
     pub order_id: OrderId,
     /// Whose it must be.
     pub customer_id: Option<CustomerId>,
+    /// The version it must have, if said.
+    pub if_version: Option<u64>,
     /// With what.
     pub payment_method: PaymentMethod,
 }
@@ -72,6 +76,8 @@ pub struct RetryPayment {
 pub struct ResolveOrder {
     /// Which order.
     pub order_id: OrderId,
+    /// The version it must have, if said.
+    pub if_version: Option<u64>,
     /// What is to be done.
     pub action: Resolve,
     /// Why.

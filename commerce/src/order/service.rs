@@ -1,5 +1,6 @@
 //! The order service: what it is told and asked by people.
 
+use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::change::{self, Note};
@@ -134,6 +135,7 @@ impl Orders {
     fn cancel(&self, ask: CancelOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
+        unchanged(&id, &order, ask.if_version)?;
         let reason = pricing::text("reason", &ask.reason)?;
         match order.status() {
             // Asking again changes nothing.
@@ -172,6 +174,7 @@ impl Orders {
     ) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
+        unchanged(&id, &order, ask.if_version)?;
         pricing::chargeable(&ask.payment_method)?;
         let status = order.status();
         let not_failed = || {
@@ -214,6 +217,7 @@ impl Orders {
     fn resolve(&self, ask: ResolveOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, None, cx)?;
+        unchanged(&id, &order, ask.if_version)?;
         let reason = pricing::text("reason", &ask.reason)?;
         let not_in_review = || {
             let status = order.status();
@@ -385,6 +389,22 @@ fn facts(id: &OrderId, view: &View<Orders>) -> Result<OrderFacts, Rejection> {
 fn show(id: &OrderId, view: &View<Orders>) -> Result<OrderView, Rejection> {
     let order = find(id, None, view)?;
     Ok(order.view(*id, facts(id, view)?))
+}
+
+/// Whether the order is still the one that the caller has seen.
+fn unchanged(id: &OrderId, order: &Order, seen: Option<u64>) -> Result<(), Rejection> {
+    match seen {
+        Some(seen) if seen != order.version => Err(Rejection::new(
+            RejectionKind::Precondition,
+            "version_changed",
+            format!(
+                "order {id} has version {} by now, not {seen}; look at it and decide again",
+                order.version
+            ),
+        )
+        .with("version", order.version)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn no_such_order(id: &OrderId) -> Rejection {

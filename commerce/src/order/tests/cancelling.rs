@@ -3,6 +3,8 @@
 
 use super::*;
 
+/// A step, and an answer to what was asked there that comes after the cancellation.
+type Crossing = (fn() -> Shop, fn(&mut Shop));
 type Stage = (&'static str, fn() -> Shop, &'static [&'static str]);
 
 /// Every step at which an order can be cancelled, and what is asked for then, in order.
@@ -68,7 +70,7 @@ fn an_order_that_has_left_or_is_over_cannot_be_cancelled() {
 #[test]
 fn an_answer_that_crosses_the_cancellation_changes_nothing_about_it() {
     // What was asked for before the cancellation is answered after it.
-    let crossings: [(fn() -> Shop, fn(&mut Shop)); 5] = [
+    let crossings: [Crossing; 5] = [
         (Shop::placed, |shop| drop(shop.event(shop.stock_held()))),
         (Shop::placed, |shop| drop(shop.event(shop.stock_short()))),
         (Shop::reserved, |shop| drop(shop.event(shop.authorised(1)))),

@@ -6,6 +6,7 @@ mod handlers;
 mod interleavings;
 mod requests;
 mod returning;
+mod world;
 
 use redeliver::prelude::*;
 use redeliver::testing::{Decided, ServiceKit};
@@ -144,6 +145,7 @@ impl Shop {
     #[track_caller]
     fn cancel(&mut self) -> Decided<Orders, OrderView> {
         self.kit.command(CancelOrder {
+            if_version: None,
             order_id: self.id,
             customer_id: Some(SHOPPER),
             reason: "changed my mind".to_owned(),
@@ -153,6 +155,7 @@ impl Shop {
     #[track_caller]
     fn retry(&mut self, token: &str) -> Decided<Orders, OrderView> {
         self.kit.command(RetryPayment {
+            if_version: None,
             order_id: self.id,
             customer_id: Some(SHOPPER),
             payment_method: PaymentMethod::card(token),
@@ -162,6 +165,7 @@ impl Shop {
     #[track_caller]
     fn resolve(&mut self, action: Resolve) -> Decided<Orders, OrderView> {
         self.kit.command(ResolveOrder {
+            if_version: None,
             order_id: self.id,
             action,
             reason: "looked at it".to_owned(),

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The rule that is broken, and how.
+type Spoilt = (&'static str, fn(&mut PlaceOrder));
+
 #[test]
 fn a_placed_order_is_pending_at_the_prices_of_now() {
     let mut kit = Shop::open();
@@ -44,7 +47,7 @@ fn a_price_change_never_alters_a_placed_order() {
 #[test]
 fn a_wish_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let mut kit = Shop::open();
-    let cases: [(&str, fn(&mut PlaceOrder)); 7] = [
+    let cases: [Spoilt; 7] = [
         ("invalid_items", |wish| wish.items.clear()),
         ("duplicate_product", |wish| wish.items[1].product_id = MUG),
         ("invalid_quantity", |wish| wish.items[0].quantity = 0),
@@ -106,12 +109,14 @@ fn others_cannot_see_or_touch_an_order() {
     });
     assert_eq!(timeline.unwrap_err().code, "no_such_order");
     let cancel = shop.kit.command(CancelOrder {
+        if_version: None,
         order_id,
         customer_id: stranger,
         reason: "not mine".to_owned(),
     });
     assert_eq!(cancel.rejection().code, "no_such_order");
     let retry = shop.kit.command(RetryPayment {
+        if_version: None,
         order_id,
         customer_id: stranger,
         payment_method: PaymentMethod::card("tok_ok"),
@@ -138,6 +143,7 @@ fn a_reason_must_say_something() {
     let mut shop = Shop::placed();
     for reason in [" ".to_owned(), "x".repeat(501)] {
         let refused = shop.kit.command(CancelOrder {
+            if_version: None,
             order_id: shop.id,
             customer_id: None,
             reason,

@@ -1,0 +1,43 @@
+//! Figures that are read at the beginning and at the end of a measurement.
+
+use redeliver::System;
+
+use super::machine;
+
+/// What a system and its process have done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) turns: u64,
+    pub(super) commits: u64,
+    pub(super) journal_bytes: u64,
+    pub(super) syncs: u64,
+    pub(super) written_bytes: u64,
+    pub(super) rss_kib: u64,
+}
+
+impl Figures {
+    pub(super) fn of(system: &System) -> Figures {
+        let report = system.report();
+        let (written_bytes, rss_kib) = machine::usage();
+        Figures {
+            turns: report.services.iter().map(|service| service.turns).sum(),
+            commits: report.store.queued,
+            journal_bytes: report.store.journal_bytes,
+            syncs: report.store.disk_syncs,
+            written_bytes,
+            rss_kib,
+        }
+    }
+
+    /// What has come since `before`; memory is a state and stays as it is.
+    pub(super) fn since(self, before: Figures) -> Figures {
+        Figures {
+            turns: self.turns.saturating_sub(before.turns),
+            commits: self.commits.saturating_sub(before.commits),
+            journal_bytes: self.journal_bytes.saturating_sub(before.journal_bytes),
+            syncs: self.syncs.saturating_sub(before.syncs),
+            written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
+            rss_kib: self.rss_kib,
+        }
+    }
+}

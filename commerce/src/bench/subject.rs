@@ -1,0 +1,275 @@
+//! What is driven: a system of services, and the clients that drive it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redeliver::http::facade;
+use redeliver::{ServiceHandle, System};
+use uuid::Uuid;
+use warp::{Filter, Rejection, Reply};
+
+use super::chain;
+use super::client::{Client, Direct, OverHttp, Post, Refused};
+use super::counter::{self, Counter, Increment};
+use super::served::Served;
+use super::{Case, Over, Workload, failed};
+use crate::app::{Ledger, Shop};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::ids::CustomerId;
+use crate::inventory::SeedProduct;
+use crate::inventory::stock::UNITS_MAX;
+use crate::money::Money;
+use crate::order::requests::{ListProduct, OrderById, OrderItem, PlaceOrder};
+use crate::order::{Address, OrderStatus, Orders};
+use crate::payment::PaymentMethod;
+use crate::{http, seed};
+
+/// How long the services may take to end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A running system with what its clients need.
+pub(super) struct Subject {
+    pub(super) system: System,
+    kind: Kind,
+    served: Option<Served>,
+}
+
+enum Kind {
+    Counter(ServiceHandle<Counter>),
+    Chain(ServiceHandle<chain::Orders>),
+    Shop(Shop),
+}
+
+impl Subject {
+    /// Starts what is to be driven over a fresh data directory.
+    pub(super) async fn start(config: &Config, case: Case, dir: &Path) -> Result<Self, Failure> {
+        let (system, kind) = match case.workload {
+            Workload::W1 => {
+                let (system, counter) = counter::start(dir).await.map_err(failed)?;
+                (system, Kind::Counter(counter))
+            }
+            Workload::W2 => {
+                let (system, orders) = chain::start(dir).await.map_err(failed)?;
+                (system, Kind::Chain(orders))
+            }
+            Workload::W3 => {
+                let shop = open_shop(config, dir).await?;
+                (shop.system.clone(), Kind::Shop(shop))
+            }
+        };
+        let served = match (case.over, &kind) {
+            (Over::Process, _) => None,
+            (Over::Http, Kind::Counter(_)) => Some(Served::start(facade(system.clone())).await?),
+            (Over::Http, Kind::Chain(orders)) => {
+                Some(Served::start(chain_routes(orders.clone())).await?)
+            }
+            (Over::Http, Kind::Shop(shop)) => {
+                Some(Served::start(http::routes(shop.clone())).await?)
+            }
+        };
+        Ok(Subject {
+            system,
+            kind,
+            served,
+        })
+    }
+
+    /// Clients that are ready to ask.
+    pub(super) async fn clients(&self, count: usize) -> Result<Vec<Box<dyn Client>>, Failure> {
+        let mut clients = Vec::with_capacity(count);
+        for client in 0..count as u64 {
+            clients.push(match &self.served {
+                None => self.direct(client),
+                Some(served) => {
+                    let connected = self.over_http(served, client).await;
+                    connected.map_err(|refused| failed(format!("no connection: {refused:?}")))?
+                }
+            });
+        }
+        Ok(clients)
+    }
+
+    fn direct(&self, client: u64) -> Box<dyn Client> {
+        // Each client has numbers of its own.
+        let nth = client << 40;
+        match &self.kind {
+            Kind::Counter(counter) => {
+                let counter = counter.clone();
+                let operate = move |nth| {
+                    let counter = counter.clone();
+                    let increment = Increment {
+                        counter: counter::pick(client, nth),
+                    };
+                    async move { Ok(counter.call(increment).await.map(|_| ())?) }
+                };
+                Box::new(Direct { nth, operate })
+            }
+            Kind::Chain(orders) => {
+                let orders = orders.clone();
+                let operate = move |order| {
+                    let orders = orders.clone();
+                    async move { Ok(chain::complete(&orders, order).await?) }
+                };
+                Box::new(Direct { nth, operate })
+            }
+            Kind::Shop(shop) => {
+                let order = shop.order();
+                let operate = move |nth| {
+                    let order = order.clone();
+                    async move { confirm(&order, nth).await }
+                };
+                Box::new(Direct { nth, operate })
+            }
+        }
+    }
+
+    async fn over_http(&self, served: &Served, client: u64) -> Result<Box<dyn Client>, Refused> {
+        let (address, nth) = (served.address, client << 40);
+        Ok(match &self.kind {
+            Kind::Counter(_) => {
+                let post = move |nth| {
+                    let counter = counter::pick(client, nth);
+                    Post {
+                        path: "/services/counter/increment",
+                        body: Bytes::from(format!("{{\"counter\":{counter}}}")),
+                        expected: b"",
+                    }
+                };
+                Box::new(OverHttp::connect(address, nth, post).await?)
+            }
+            Kind::Chain(_) => {
+                let post = move |order: u64| Post {
+                    path: "/orders",
+                    body: Bytes::from(order.to_string()),
+                    expected: b"completed",
+                };
+                Box::new(OverHttp::connect(address, nth, post).await?)
+            }
+            Kind::Shop(_) => {
+                let post = move |nth| Post {
+                    path: "/api/v1/orders",
+                    body: Bytes::from(order_json(nth)),
+                    expected: b"\"confirmed\"",
+                };
+                Box::new(OverHttp::connect(address, nth, post).await?)
+            }
+        })
+    }
+
+    /// Stops everything; the clients must have gone.
+    pub(super) async fn stop(self) -> Result<(), Failure> {
+        if let Some(served) = self.served {
+            served.stop().await?;
+        }
+        self.system.shutdown(DRAIN).await.map_err(failed)
+    }
+}
+
+/// One route: an order until it is completed. Its body is the order's number.
+fn chain_routes(
+    orders: ServiceHandle<chain::Orders>,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+    warp::path!("orders")
+        .and(warp::post())
+        .and(warp::body::json())
+        .then(move |order: u64| {
+            let orders = orders.clone();
+            async move {
+                match chain::complete(&orders, order).await {
+                    Ok(()) => "completed".into_response(),
+                    Err(error) => redeliver::http::Problem::from(error).into_response(),
+                }
+            }
+        })
+}
+
+/// The shop with a provider that answers at once, and with more of everything than is ordered.
+async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
+    let config = Config {
+        data: dir.to_owned(),
+        ..config.clone()
+    };
+    let shop = Shop::open(&config, Ledger::InMemory).await?;
+    for (place, entry) in seed::PRODUCTS.iter().enumerate() {
+        let product_id = seed::product_id(place);
+        let stock = SeedProduct {
+            product_id,
+            sku: entry.sku.to_owned(),
+            name: entry.name.to_owned(),
+            on_hand: UNITS_MAX,
+            reorder_level: 1,
+        };
+        let price = ListProduct {
+            product_id,
+            sku: entry.sku.to_owned(),
+            name: entry.name.to_owned(),
+            price: Money::new(entry.price, config.currency),
+            published: true,
+        };
+        shop.inventory().call(stock).await.map_err(failed)?;
+        shop.order().call(price).await.map_err(failed)?;
+    }
+    Ok(shop)
+}
+
+/// Places an order and waits until it is confirmed.
+async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refused> {
+    let place = PlaceOrder {
+        customer_id: CustomerId(Uuid::from_u128(1 + u128::from(nth >> 40))),
+        items: items(nth).to_vec(),
+        shipping_address: address(),
+        payment_method: PaymentMethod::card(CARD),
+        expected_total: None,
+    };
+    let placed = service.call(place).await?;
+    let watch = service.watch(&placed.id);
+    loop {
+        let changed = watch.changed();
+        let order = service
+            .query(OrderById {
+                order_id: placed.id,
+                customer_id: None,
+            })
+            .await?;
+        match order.status {
+            OrderStatus::Pending | OrderStatus::Reserved | OrderStatus::Paid => changed.await,
+            OrderStatus::Confirmed => return Ok(()),
+            other => return Err(Refused::Failed(format!("an order became {other:?}"))),
+        }
+    }
+}
+
+const CARD: &str = "tok_visa";
+
+/// Two products, of which every order has others.
+fn items(nth: u64) -> [OrderItem; 2] {
+    let products = seed::PRODUCTS.len();
+    let place = counter::pick(nth >> 40, nth) as usize;
+    [place, place + 1].map(|place| OrderItem {
+        product_id: seed::product_id(place % products),
+        quantity: 1,
+    })
+}
+
+fn address() -> Address {
+    Address {
+        recipient: "Anna Example".to_owned(),
+        line1: "12 Harbour Street".to_owned(),
+        line2: None,
+        city: "Hamburg".to_owned(),
+        region: None,
+        postal_code: "20457".to_owned(),
+        country: "DE".to_owned(),
+    }
+}
+
+fn order_json(nth: u64) -> String {
+    serde_json::json!({
+        "items": items(nth),
+        "shipping_address": address(),
+        "payment_method": { "type": "card", "token": CARD },
+    })
+    .to_string()
+}

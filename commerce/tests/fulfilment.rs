@@ -1,0 +1,454 @@
+//! An order goes through the four services as they run: in virtual time, on a simulated disk.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use commerce::ids::{CustomerId, OrderId, ProductId};
+use commerce::inventory::{Inventory, ProductStock, SeedProduct, StockOfProduct};
+use commerce::money::{Currency, Money};
+use commerce::order::{
+    Address, CancelOrder, ListProduct, OrderById, OrderItem, OrderStatus, OrderView, Orders,
+    PlaceOrder, RetryPayment,
+};
+use commerce::payment::simulated::{Pace, SimulatedProvider};
+use commerce::payment::{Payment, PaymentMethod, PaymentOfOrder, PaymentStatus, PaymentView};
+use commerce::shipping::carrier::SimulatedCarrier;
+use commerce::shipping::{Deliver, Dispatch, ReturnShipment, ReturnedItem, Shipping};
+use redeliver::CallError;
+use redeliver::prelude::*;
+use redeliver::testing::TestSystem;
+use uuid::Uuid;
+
+const SHOPPER: CustomerId = CustomerId(Uuid::from_u128(1));
+const MUG: ProductId = ProductId(Uuid::from_u128(2));
+
+struct Shop {
+    test: TestSystem,
+}
+
+impl Shop {
+    async fn open(on_hand: u64) -> Shop {
+        let provider = Arc::new(SimulatedProvider::in_memory(Pace::INSTANT));
+        let test = TestSystem::start(11, move |system| {
+            system
+                .service(Orders::default())
+                .service(Payment::new(provider.clone()))
+                .service(Inventory::default())
+                .service(Shipping::new(Arc::new(SimulatedCarrier)))
+        })
+        .await
+        .unwrap();
+        let inventory = test.system().service::<Inventory>();
+        let seeded = inventory.call(SeedProduct {
+            product_id: MUG,
+            sku: "MUG".to_owned(),
+            name: "mug".to_owned(),
+            on_hand,
+            reorder_level: 0,
+        });
+        seeded.await.unwrap();
+        let orders = test.system().service::<Orders>();
+        let listed = orders.call(ListProduct {
+            product_id: MUG,
+            sku: "MUG".to_owned(),
+            name: "mug".to_owned(),
+            price: Money::new(999, Currency::EUR),
+            published: true,
+        });
+        listed.await.unwrap();
+        Shop { test }
+    }
+
+    async fn place(&self, token: &str) -> OrderId {
+        self.try_place(token).await.unwrap()
+    }
+
+    async fn try_place(&self, token: &str) -> Result<OrderId, CallError> {
+        self.try_place_once(token, None).await
+    }
+
+    async fn try_place_once(
+        &self,
+        token: &str,
+        key: Option<redeliver::IdempotencyKey>,
+    ) -> Result<OrderId, CallError> {
+        let orders = self.test.system().service::<Orders>();
+        let place = PlaceOrder {
+            customer_id: SHOPPER,
+            items: vec![OrderItem {
+                product_id: MUG,
+                quantity: 2,
+            }],
+            shipping_address: Address {
+                recipient: "A. Shopper".to_owned(),
+                line1: "Street 1".to_owned(),
+                line2: None,
+                city: "Berlin".to_owned(),
+                region: None,
+                postal_code: "10115".to_owned(),
+                country: "DE".to_owned(),
+            },
+            payment_method: PaymentMethod::card(token),
+            expected_total: None,
+        };
+        let placed = orders.command(place).idempotency(key).send().await?;
+        Ok(placed.reply.id)
+    }
+
+    /// Places an order and lets everything happen that happens by itself.
+    async fn settled(&self, token: &str) -> OrderView {
+        let id = self.place(token).await;
+        self.test.quiet().await;
+        self.order(id).await
+    }
+
+    async fn order(&self, order_id: OrderId) -> OrderView {
+        let ask = OrderById {
+            order_id,
+            customer_id: None,
+        };
+        let orders = self.test.system().service::<Orders>();
+        orders.query(ask).await.unwrap()
+    }
+
+    async fn cancel(&self, order_id: OrderId) {
+        let orders = self.test.system().service::<Orders>();
+        let cancelled = orders.call(CancelOrder {
+            if_version: None,
+            order_id,
+            customer_id: None,
+            reason: "changed my mind".to_owned(),
+        });
+        cancelled.await.unwrap();
+        self.test.quiet().await;
+    }
+
+    async fn payment(&self, order_id: OrderId) -> PaymentView {
+        let payment = self.test.system().service::<Payment>();
+        payment.query(PaymentOfOrder { order_id }).await.unwrap()
+    }
+
+    async fn stock(&self) -> ProductStock {
+        let inventory = self.test.system().service::<Inventory>();
+        let ask = StockOfProduct { product_id: MUG };
+        inventory.query(ask).await.unwrap()
+    }
+
+    async fn dispatch(&self, order: &OrderView) {
+        let shipping = self.test.system().service::<Shipping>();
+        let dispatched = shipping.call(Dispatch {
+            shipment_id: order.shipment_id.unwrap(),
+            carrier: None,
+            tracking_number: None,
+        });
+        dispatched.await.unwrap();
+        self.test.quiet().await;
+    }
+
+    async fn deliver(&self, order: &OrderView) {
+        let shipping = self.test.system().service::<Shipping>();
+        let shipment_id = order.shipment_id.unwrap();
+        shipping.call(Deliver { shipment_id }).await.unwrap();
+        self.test.quiet().await;
+    }
+
+    fn nothing_is_left_over(&self) {
+        let report = self.test.system().report();
+        for stream in &report.streams {
+            assert_eq!((stream.parked, stream.dead), (0, 0), "{stream:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_is_confirmed_sent_charged_and_delivered() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_ok").await;
+    assert_eq!(order.status, OrderStatus::Confirmed);
+    assert_eq!(shop.stock().await.reserved, 2);
+    shop.dispatch(&order).await;
+    assert_eq!(shop.order(order.id).await.status, OrderStatus::Shipped);
+    assert_eq!(shop.payment(order.id).await.status, PaymentStatus::Captured);
+    let stock = shop.stock().await;
+    assert_eq!((stock.on_hand, stock.reserved), (8, 0));
+    shop.deliver(&order).await;
+    assert_eq!(shop.order(order.id).await.status, OrderStatus::Delivered);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declined_order_is_cancelled_with_stock_and_money_as_before() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_declined").await;
+    assert_eq!(order.status, OrderStatus::Cancelled);
+    assert!(order.cancel_reason.is_some());
+    let stock = shop.stock().await;
+    assert_eq!((stock.on_hand, stock.reserved), (10, 0));
+    assert_eq!(shop.payment(order.id).await.authorised.amount, 0);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_short_is_cancelled() {
+    let shop = Shop::open(1).await;
+    let order = shop.settled("tok_ok").await;
+    assert_eq!(order.status, OrderStatus::Cancelled);
+    assert!(order.cancel_reason.unwrap().starts_with("out_of_stock"));
+    assert_eq!(shop.stock().await.reserved, 0);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_order_that_is_cancelled_leaves_nothing_behind() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_ok").await;
+    shop.cancel(order.id).await;
+    let order = shop.order(order.id).await;
+    assert_eq!(order.status, OrderStatus::Cancelled);
+    assert_eq!(shop.stock().await.reserved, 0);
+    assert_eq!(shop.payment(order.id).await.status, PaymentStatus::Voided);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_decline_waits_for_another_card_or_the_end_of_the_reservation() {
+    let shop = Shop::open(10).await;
+    let paid = shop.settled("tok_insufficient_funds").await;
+    let left = shop.settled("tok_insufficient_funds").await;
+    assert_eq!(paid.status, OrderStatus::PaymentFailed);
+    assert_eq!(shop.stock().await.reserved, 4);
+    let orders = shop.test.system().service::<Orders>();
+    let retried = orders.call(RetryPayment {
+        if_version: None,
+        order_id: paid.id,
+        customer_id: None,
+        payment_method: PaymentMethod::card("tok_ok"),
+    });
+    retried.await.unwrap();
+    shop.test.quiet().await;
+    assert_eq!(shop.order(paid.id).await.status, OrderStatus::Confirmed);
+    shop.test.advance(minutes(16)).await;
+    shop.test.quiet().await;
+    assert_eq!(shop.order(paid.id).await.status, OrderStatus::Confirmed);
+    let left = shop.order(left.id).await;
+    assert_eq!(left.status, OrderStatus::Cancelled);
+    assert_eq!(left.cancel_reason.as_deref(), Some("reservation_expired"));
+    assert_eq!(shop.stock().await.reserved, 2);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_that_is_refused_calls_a_person() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_capture_fails").await;
+    assert_eq!(order.status, OrderStatus::Confirmed);
+    shop.dispatch(&order).await;
+    let order = shop.order(order.id).await;
+    assert_eq!(order.status, OrderStatus::ManualReview);
+    assert!(order.review_reason.unwrap().starts_with("capture_failed"));
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returned_parcel_is_paid_back() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_ok").await;
+    shop.dispatch(&order).await;
+    shop.deliver(&order).await;
+    let shipping = shop.test.system().service::<Shipping>();
+    let returned = shipping.call(ReturnShipment {
+        shipment_id: order.shipment_id.unwrap(),
+        items: vec![ReturnedItem {
+            product_id: MUG,
+            quantity: 2,
+            restock: true,
+        }],
+    });
+    returned.await.unwrap();
+    shop.test.quiet().await;
+    assert_eq!(shop.order(order.id).await.status, OrderStatus::Returned);
+    assert_eq!(shop.payment(order.id).await.status, PaymentStatus::Refunded);
+    assert_eq!(shop.stock().await.on_hand, 10);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_at_any_moment_ends_in_one_consistent_outcome() {
+    for micros in [0, 1, 200, 500, 1_000, 2_000, 5_000, 20_000] {
+        let shop = Shop::open(10).await;
+        let id = shop.place("tok_ok").await;
+        shop.test
+            .advance(std::time::Duration::from_micros(micros))
+            .await;
+        shop.cancel(id).await;
+        assert_eq!(shop.order(id).await.status, OrderStatus::Cancelled);
+        let stock = shop.stock().await;
+        assert_eq!((stock.on_hand, stock.reserved), (10, 0), "{micros}");
+        shop.nothing_is_left_over();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cards_of_every_mood_end_in_an_order_that_is_over_or_confirmed() {
+    let shop = Shop::open(100).await;
+    for (token, status) in [
+        ("tok_timeout_charged", OrderStatus::Confirmed),
+        ("tok_timeout_lost", OrderStatus::Confirmed),
+        ("tok_slow", OrderStatus::Confirmed),
+        ("tok_duplicate_webhook", OrderStatus::Confirmed),
+        ("tok_unheard_of", OrderStatus::Cancelled),
+    ] {
+        let order = shop.settled(token).await;
+        assert_eq!(order.status, status, "{token}: {order:?}");
+    }
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_and_power_losses_leave_every_accepted_order_and_the_stock_consistent() {
+    let mut shop = Shop::open(100).await;
+    let tokens = ["tok_ok", "tok_declined", "tok_ok", "tok_timeout_charged"];
+    let mut placed = Vec::new();
+    shop.test.panic_with(0.05);
+    for round in 0..12u64 {
+        for token in tokens {
+            // One whose handler panics is not accepted.
+            if let Ok(id) = shop.try_place(token).await {
+                placed.push(id);
+            }
+        }
+        let pause = std::time::Duration::from_micros(300 * round);
+        shop.test.advance(pause).await;
+        match round % 3 {
+            0 => shop.test.crash(),
+            1 => shop.test.kill(),
+            _ => {}
+        }
+        shop.test.reopen().await.unwrap();
+    }
+    shop.test.panic_with(0.0);
+    shop.test.advance(hours(1)).await;
+    shop.test.quiet().await;
+    assert!(placed.len() > 20, "{}", placed.len());
+    let mut confirmed = 0;
+    for id in placed {
+        let order = shop.order(id).await;
+        match order.status {
+            OrderStatus::Confirmed => {
+                confirmed += 1;
+                let payment = shop.payment(id).await;
+                assert_eq!(payment.status, PaymentStatus::Authorised, "{order:?}");
+            }
+            OrderStatus::Cancelled => {
+                assert!(order.cancel_reason.is_some());
+            }
+            other => panic!("{other} after the system is quiet: {order:?}"),
+        }
+    }
+    assert!(confirmed > 5, "{confirmed}");
+    let stock = shop.stock().await;
+    // More, if an order was accepted whose answer was lost.
+    assert!(stock.reserved >= 2 * confirmed, "{stock:?}");
+    assert_eq!(
+        (stock.on_hand, stock.available + stock.reserved),
+        (100, 100)
+    );
+    shop.nothing_is_left_over();
+}
+
+impl Shop {
+    /// Takes the order one step further under an idempotency key; the step may be taken again
+    /// after a power loss.
+    async fn walk(&self, order: OrderId) -> Result<(), CallError> {
+        let key = |step: &str| Some(redeliver::IdempotencyKey::new("walk", step, b""));
+        let shipping = self.test.system().service::<Shipping>();
+        let orders = self.test.system().service::<Orders>();
+        let ask = OrderById {
+            order_id: order,
+            customer_id: None,
+        };
+        loop {
+            let watch = orders.watch(&order);
+            let changed = watch.changed();
+            let view = orders.query(ask.clone()).await?;
+            match (view.status, view.shipment_id) {
+                (OrderStatus::Delivered, _) => return Ok(()),
+                (OrderStatus::Confirmed, Some(shipment_id)) => {
+                    let dispatch = Dispatch {
+                        shipment_id,
+                        carrier: None,
+                        tracking_number: None,
+                    };
+                    let call = shipping.command(dispatch).idempotency(key("dispatch"));
+                    call.send().await?;
+                }
+                (OrderStatus::Shipped, Some(shipment_id)) => {
+                    let call = shipping
+                        .command(Deliver { shipment_id })
+                        .idempotency(key("deliver"));
+                    call.send().await?;
+                }
+                _ => {}
+            }
+            // A power loss wakes nobody: look again in any case.
+            let _ = tokio::time::timeout(seconds(1), changed).await;
+        }
+    }
+}
+
+/// The way of one order is walked once to count its disk operations, and then once for each, with
+/// a power loss there.
+#[tokio::test(start_paused = true)]
+async fn an_order_ends_the_same_whichever_disk_operation_the_power_fails_at() {
+    let run = |operation: Option<u64>| async move {
+        let mut shop = Shop::open(10).await;
+        shop.test.quiet().await;
+        let before = shop.test.disk().operations();
+        if let Some(operation) = operation {
+            shop.test.crash_at(operation);
+        }
+        let mut order = None;
+        let mut losses = 0;
+        while let Err(error) = shop.place_and_walk(&mut order).await {
+            assert!(shop.test.disk().is_down(), "{error}");
+            losses += 1;
+            shop.test.kill();
+            shop.test.reopen().await.unwrap();
+        }
+        let operations = shop.test.disk().operations() - before;
+        if losses == 0 && operation.is_some() {
+            // It failed after the last answer.
+            shop.test.kill();
+            shop.test.reopen().await.unwrap();
+        }
+        shop.test.quiet().await;
+        let order = shop.order(order.unwrap()).await;
+        assert_eq!(order.status, OrderStatus::Delivered, "{operation:?}");
+        let payment = shop.payment(order.id).await;
+        assert_eq!(payment.status, PaymentStatus::Captured, "{operation:?}");
+        let stock = shop.stock().await;
+        assert_eq!((stock.on_hand, stock.reserved), (8, 0), "{operation:?}");
+        for stream in &shop.test.system().report().streams {
+            assert_eq!(stream.sent, stream.applied, "{operation:?} {stream:?}");
+        }
+        operations
+    };
+    let operations = run(None).await;
+    assert!(operations > 10, "{operations} are no test");
+    for operation in 1..=operations {
+        run(Some(operation)).await;
+    }
+}
+
+impl Shop {
+    async fn place_and_walk(&self, order: &mut Option<OrderId>) -> Result<(), CallError> {
+        let id = match *order {
+            Some(id) => id,
+            None => {
+                let key = redeliver::IdempotencyKey::new("walk", "place", b"");
+                *order.insert(self.try_place_once("tok_ok", Some(key)).await?)
+            }
+        };
+        self.walk(id).await
+    }
+}

@@ -1,0 +1,340 @@
+//! Every crash point: a scenario over three services is run once to count what it does to the
+//! disk, then once per operation with the power failing there. The end is the same each time.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redeliver::prelude::*;
+use redeliver::testing::{Fault, TestSystem};
+use redeliver::{ActivityError, CallError, Config, IdempotencyKey, SystemBuilder};
+
+messages! {
+    Buy = "buy" { order: u64 }
+    Bought = "bought" { order: u64 }
+    Reserve = "reserve" { order: u64 }
+    Expire = "expire" { order: u64 }
+    Paid = "paid" { order: u64 }
+    Rows = "rows" {}
+}
+impl Command for Buy {
+    type Reply = u64;
+}
+impl Command for Reserve {
+    type Reply = u64;
+}
+impl Event for Bought {}
+impl Event for Paid {}
+impl Query for Rows {
+    type Answer = Vec<(u64, String)>;
+}
+
+const ORDERS: Table<u64, String> = Table::new("orders");
+const RESERVED: Table<u64, String> = Table::new("reserved");
+const BILLS: Table<u64, String> = Table::new("bills");
+
+/// The account outside: which keys have been charged, and how often one was charged.
+type Account = Arc<Mutex<Vec<String>>>;
+
+struct Shop;
+struct Stock;
+struct Bill(Account);
+
+fn append<S: Service>(
+    cx: &mut Context<S>,
+    table: Table<u64, String>,
+    order: u64,
+    what: &str,
+) -> Result<(), Rejection> {
+    let mut row = cx.get(table, &order)?.unwrap_or_default();
+    row.push_str(what);
+    row.push(' ');
+    cx.put(table, &order, &row)?;
+    Ok(())
+}
+
+fn rows<S: Service>(
+    table: Table<u64, String>,
+) -> impl Fn(&S, Rows, &View<S>) -> Result<Vec<(u64, String)>, Rejection> {
+    move |_, _, view| Ok(view.scan(table, &Span::all())?)
+}
+
+impl Service for Shop {
+    const NAME: &'static str = "shop";
+    fn handlers(on: &mut Handlers<Self>) {
+        on.table(ORDERS)
+            .command(|_: &Self, buy: Buy, cx: &mut Context<Self>| {
+                append(cx, ORDERS, buy.order, "bought")?;
+                cx.publish(Bought { order: buy.order });
+                cx.send::<Stock, _>(Reserve { order: buy.order });
+                Ok(buy.order)
+            })
+            .reply::<Reserve>(|_: &Self, replied, cx| match replied.result {
+                Ok(order) => append(cx, ORDERS, order, "reserved"),
+                Err(rejection) => {
+                    let order = rejection.details[0].1.parse().unwrap();
+                    append(cx, ORDERS, order, &rejection.code)
+                }
+            })
+            .event(|_: &Self, paid: Paid, cx: &mut Context<Self>| {
+                append(cx, ORDERS, paid.order, "paid")
+            })
+            .query(rows(ORDERS))
+            .sends::<Stock, Reserve>()
+            .publishes::<Bought>();
+    }
+}
+
+impl Service for Stock {
+    const NAME: &'static str = "stock";
+    fn handlers(on: &mut Handlers<Self>) {
+        on.table(RESERVED)
+            .command(|_: &Self, reserve: Reserve, cx: &mut Context<Self>| {
+                if reserve.order == 3 {
+                    return Err(Rejection::conflict("out", "out of stock").with("order", 3));
+                }
+                append(cx, RESERVED, reserve.order, "reserved")?;
+                cx.after(
+                    seconds(5),
+                    Expire {
+                        order: reserve.order,
+                    },
+                );
+                Ok(reserve.order)
+            })
+            .timer(|_: &Self, expire: Expire, cx: &mut Context<Self>| {
+                append(cx, RESERVED, expire.order, "expired")
+            })
+            .query(rows(RESERVED));
+    }
+}
+
+impl Service for Bill {
+    const NAME: &'static str = "bill";
+    fn handlers(on: &mut Handlers<Self>) {
+        on.table(BILLS)
+            .event(|_: &Self, bought: Bought, cx: &mut Context<Self>| {
+                // The second order's bill is parked twice, the fourth's for good.
+                assert!(bought.order != 2 || cx.attempt() > 2, "not yet");
+                assert!(bought.order != 4, "never");
+                append(cx, BILLS, bought.order, "billed")?;
+                cx.plan(Charge {
+                    order: bought.order,
+                });
+                Ok(())
+            })
+            .activity::<Charge>(|_: &Self, ended, cx| {
+                let order = ended.input.order;
+                append(cx, BILLS, order, &format!("{:?}", ended.outcome))?;
+                cx.publish(Paid { order });
+                Ok(())
+            })
+            .query(rows(BILLS))
+            .publishes::<Paid>();
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Charge {
+    order: u64,
+}
+impl Activity<Bill> for Charge {
+    const NAME: &'static str = "charge";
+    const DESTINATION: &'static str = "account";
+    const IDEMPOTENT: bool = false;
+    type Output = ();
+    async fn run(self, bill: Arc<Bill>, cx: ActivityContext) -> Result<(), ActivityError> {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        bill.0
+            .lock()
+            .unwrap()
+            .push(format!("{} {}", self.order, cx.key));
+        Ok(())
+    }
+    async fn reconcile(
+        self,
+        bill: Arc<Bill>,
+        cx: ActivityContext,
+    ) -> Result<Reconciled<()>, ActivityError> {
+        let line = format!("{} {}", self.order, cx.key);
+        let done = bill.0.lock().unwrap().contains(&line);
+        Ok(if done {
+            Reconciled::Done(())
+        } else {
+            Reconciled::NotDone
+        })
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct End {
+    rows: Vec<Vec<(u64, String)>>,
+    streams: Vec<(String, String, u64, u64, u64, u64)>,
+    dead: usize,
+    charged: Vec<u64>,
+    timers: u64,
+}
+
+/// Buys four times, as a client that tries again under the same key until it has an answer, and
+/// runs until the end. With `crash_at`, the power fails at that operation.
+async fn run(seed: u64, crash_at: Option<u64>) -> (End, u64) {
+    let account = Account::default();
+    let outside = account.clone();
+    let mut test = TestSystem::prepare(seed, move |system: SystemBuilder| {
+        let config = Config {
+            journal_segment_bytes: 16 * 1024,
+            checkpoint_after_bytes: 2 * 1024,
+            ..Config::default()
+        };
+        system
+            .config(config)
+            .service(Shop)
+            .service(Stock)
+            .service(Bill(outside.clone()))
+    });
+    if let Some(operation) = crash_at {
+        test.disk().fail_at(operation, Fault::Crash);
+    }
+    start(&mut test).await;
+    let mut answered = BTreeSet::new();
+    for order in 1..=5 {
+        loop {
+            let key = IdempotencyKey::new("client", order.to_string(), b"buy");
+            let call = test
+                .system()
+                .service::<Shop>()
+                .command(Buy { order })
+                .idempotency(Some(key));
+            match call.send().await {
+                Ok(answer) => {
+                    assert_eq!(answer.reply, order);
+                    answered.insert(order);
+                    break;
+                }
+                Err(CallError::OutcomeUnknown { .. } | CallError::ServiceFailed { .. }) => {
+                    start(&mut test).await;
+                    // Every answer given before the crash is still there.
+                    let rows = test
+                        .system()
+                        .service::<Shop>()
+                        .query(Rows {})
+                        .await
+                        .unwrap();
+                    for order in &answered {
+                        assert!(
+                            rows.iter().any(|(known, _)| known == order),
+                            "{order} is lost"
+                        );
+                    }
+                }
+                Err(error) => panic!("crash at {crash_at:?}: {error}"),
+            }
+        }
+    }
+    for _ in 0..60 {
+        if test.disk().is_down() {
+            start(&mut test).await;
+        }
+        test.advance(seconds(1)).await;
+    }
+    test.quiet().await;
+    test.system().shutdown(seconds(5)).await.ok();
+    let operations = test.disk().operations();
+    test.reopen().await.unwrap();
+    test.quiet().await;
+    let system = test.system();
+    let rows = vec![
+        sorted(system.service::<Shop>().query(Rows {}).await.unwrap()),
+        sorted(system.service::<Stock>().query(Rows {}).await.unwrap()),
+        sorted(system.service::<Bill>().query(Rows {}).await.unwrap()),
+    ];
+    let report = system.report();
+    let streams = report
+        .streams
+        .iter()
+        .map(|s| {
+            assert_eq!(
+                (s.sent, s.waiting, s.parked),
+                (s.applied + s.rejected + s.dead, 0, 0)
+            );
+            (
+                s.from.clone(),
+                s.to.clone(),
+                s.sent,
+                s.applied,
+                s.rejected,
+                s.dead,
+            )
+        })
+        .collect();
+    let charged = account.lock().unwrap().clone();
+    let mut charged: Vec<u64> = charged
+        .iter()
+        .map(|line| line.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    charged.sort_unstable();
+    let end = End {
+        rows,
+        streams,
+        dead: system.dead_letters("bill", 10).unwrap().len(),
+        charged,
+        timers: report.services.iter().map(|service| service.timers).sum(),
+    };
+    (end, operations)
+}
+
+/// The words of a row in a fixed order: what different services do at the same time may happen in
+/// either order.
+fn sorted(rows: Vec<(u64, String)>) -> Vec<(u64, String)> {
+    let words = |row: String| {
+        let mut words: Vec<&str> = row.split_whitespace().collect();
+        words.sort_unstable();
+        words.join(" ")
+    };
+    rows.into_iter()
+        .map(|(order, row)| (order, words(row)))
+        .collect()
+}
+
+/// Opens until it works: the power may fail during the opening.
+async fn start(test: &mut TestSystem) {
+    for _ in 0..3 {
+        match test.reopen().await {
+            Ok(()) => return,
+            Err(error) => assert!(test.disk().is_down(), "{error}"),
+        }
+    }
+    panic!("it does not open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_operation_of_the_disk_ends_like_no_crash_at_all() {
+    let (expected, operations) = run(1, None).await;
+    assert_eq!(expected.charged, [1, 2, 3, 5]);
+    assert_eq!((expected.dead, expected.timers), (1, 0));
+    assert_eq!(expected.rows[0][1], (2, "bought paid reserved".to_owned()));
+    assert_eq!(expected.rows[0][2], (3, "bought out paid".to_owned()));
+    assert_eq!(expected.rows[1][0], (1, "expired reserved".to_owned()));
+    assert!(operations > 50, "{operations}");
+    for operation in 1..=operations {
+        let (end, _) = run(1, Some(operation)).await;
+        assert_eq!(
+            end, expected,
+            "crash at operation {operation} of {operations}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_with_other_disks_at_some_of_the_operations() {
+    for seed in 2..8 {
+        let (expected, operations) = run(seed, None).await;
+        for operation in (seed..=operations).step_by(29) {
+            let (end, _) = run(seed, Some(operation)).await;
+            assert_eq!(end, expected, "seed {seed}, crash at operation {operation}");
+        }
+    }
+}
