@@ -322,7 +322,7 @@ impl Cell {
         }
         let reason = match self.pressure() {
             0 => return Ok(()),
-            PRESSURE_SPACE => "the disk is almost full",
+            PRESSURE_SPACE => "the disk is almost full; free some space",
             PRESSURE_CHECKPOINT => "changes wait for a checkpoint",
             PRESSURE_STREAM if !self.crowded().contains(&member.id()) => return Ok(()),
             PRESSURE_STREAM => "too much waits for the services that this one sends to",

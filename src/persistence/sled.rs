@@ -275,7 +275,14 @@ impl EngineFactory for SledFactory {
     }
 
     fn destroy(&self) -> Result<(), StoreError> {
-        match fs::remove_dir_all(&self.dir) {
+        let removed = match fs::remove_dir_all(&self.dir) {
+            // Whatever stands in its place keeps a new one from being made.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                fs::remove_file(&self.dir)
+            }
+            removed => removed,
+        };
+        match removed {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(StoreError::io("removing", &self.dir, &error)),

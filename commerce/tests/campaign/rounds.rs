@@ -3,7 +3,10 @@
 //! A campaign goes in legs over one data directory. Each ends with the checks, so that a failure
 //! is found near its cause.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,10 +18,14 @@ use super::process::{Place, Process};
 use super::shopper::{Account, EVERYTHING, Shopper};
 use super::told::{Doors, Told};
 use super::world::{World, wait_until_quiet};
+use crate::common::Client;
 
 const SHOPPERS: u64 = 16;
 /// Kills between two checks.
 const LEG_ROUNDS_MAX: u64 = 50;
+/// Commands of earlier legs that are repeated once more at the end of each.
+const OLD_REPLAYS: usize = 200;
+const SIGABRT: i32 = 6;
 
 /// A campaign to run.
 pub struct Campaign {
@@ -26,10 +33,12 @@ pub struct Campaign {
     pub name: &'static str,
     /// The test that replays it.
     pub test: &'static str,
-    /// Set for every start of the program.
-    pub variables: Vec<(&'static str, String)>,
-    /// Whether handlers panic on purpose, so that requests may answer 500.
+    /// What fails on purpose, as in `REDELIVER_FAIL`; nothing if empty.
+    pub failpoints: &'static str,
+    /// Whether handlers panic on purpose, so that requests may be answered 500.
     pub panics: bool,
+    /// Whether handlers abort the process on purpose, so that rounds may end early.
+    pub aborts: bool,
 }
 
 /// Figures of a campaign.
@@ -37,6 +46,7 @@ pub struct Campaign {
 struct Figures {
     rounds: u64,
     killed_while_starting: u64,
+    aborted: u64,
     recovered_commits: u64,
     recovered_ms_max: u64,
     start_ms_max: u128,
@@ -44,7 +54,6 @@ struct Figures {
     interrupted: u64,
     unavailable: u64,
     failed: u64,
-    panics: u64,
 }
 
 /// How a round ends.
@@ -61,233 +70,242 @@ impl Campaign {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let rounds: u64 = number("KILL_ROUNDS").unwrap_or(5);
         let seed: u64 = number("KILL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+        let feature = if self.failpoints.is_empty() {
+            ""
+        } else {
+            "--features failpoints "
+        };
         println!(
-            "seed {seed}; replay with: KILL_SEED={seed} KILL_ROUNDS={rounds} cargo test {}-p commerce --test {} -- --nocapture",
-            if self.panics {
-                "--features failpoints "
-            } else {
-                ""
-            },
+            "seed {seed}; replay with: KILL_SEED={seed} KILL_ROUNDS={rounds} cargo test {feature}-p commerce \
+             --test kill_nine {} -- --nocapture",
             self.test
         );
         let directory = tempfile::tempdir().unwrap();
-        let variables: Vec<(&str, &str)> = self
-            .variables
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        let place = Place::below(directory.path(), &variables);
-        if let Err(what) = self.all_legs(&place, seed, rounds) {
-            // Kept for whoever looks into it.
-            let kept = directory.keep();
-            panic!(
-                "seed {seed}, data kept in {}\n{what}\nlast words of the program:\n{}",
-                kept.display(),
-                place.last_words()
-            );
+        let calm = Place::below(directory.path(), &[]);
+        let place = Place::below(directory.path(), &[("REDELIVER_FAIL", self.failpoints)]);
+        let mut run = Run {
+            campaign: self,
+            place,
+            calm,
+            seed,
+            chance: Chance::new(seed, 0),
+            start_ms: 100,
+            figures: Figures::default(),
+            told: Vec::new(),
+        };
+        match run.all_legs(rounds) {
+            Ok(line) => println!("{line}"),
+            Err(what) => {
+                // Kept for whoever looks into it.
+                let kept = directory.keep();
+                let last_words = run.calm.last_words();
+                panic!(
+                    "seed {seed}, data kept in {}\n{what}\nlast words of the program:\n{last_words}",
+                    kept.display()
+                );
+            }
         }
     }
+}
 
-    fn all_legs(&self, place: &Place, seed: u64, rounds: u64) -> Result<(), String> {
+/// A campaign under way.
+struct Run<'a> {
+    campaign: &'a Campaign,
+    place: Place,
+    /// The same without failures on purpose.
+    calm: Place,
+    seed: u64,
+    chance: Chance,
+    /// How long a start took last.
+    start_ms: u64,
+    figures: Figures,
+    told: Vec<Told>,
+}
+
+impl Run<'_> {
+    fn all_legs(&mut self, rounds: u64) -> Result<Value, String> {
         let began = Instant::now();
-        let mut figures = Figures::default();
-        let mut told = Vec::new();
-        let mut chance = Chance::new(seed, 0);
-        let mut leg = 0;
-        // The seed is put in undisturbed; a product that cannot be seeded ends the first start.
-        let calm = Place {
-            variables: place
-                .variables
-                .iter()
-                .filter(|(name, _)| name != "REDELIVER_FAIL")
-                .cloned()
-                .collect(),
-            ..place.clone()
-        };
-        let mut first = Process::spawn(&calm);
-        started(&mut first, &calm, &mut figures)?;
+        // The seed is put in undisturbed: a product that cannot be seeded ends the first start.
+        let mut first = Process::spawn(&self.calm);
+        self.ready(&mut first)?;
         first
             .kill()
             .map_err(|ended| format!("the first start ended by itself: {ended}"))?;
-        let by_status = loop {
-            let left = rounds - figures.rounds;
-            let world = self.leg(
-                place,
-                seed,
-                leg,
-                left.min(LEG_ROUNDS_MAX),
-                &mut chance,
-                &mut figures,
-                &mut told,
-            )?;
-            if figures.rounds >= rounds {
-                break world.by_status();
-            }
+        let mut leg = 0;
+        let mut world = None;
+        while self.figures.rounds < rounds {
+            let left = rounds - self.figures.rounds;
+            world = Some(self.leg(leg, left.min(LEG_ROUNDS_MAX))?);
             leg += 1;
-        };
-        let orders: u64 = by_status.values().sum();
-        let line = json!({
-            "campaign": self.name, "seed": seed, "rounds": figures.rounds, "clients": SHOPPERS,
-            "killed_while_starting": figures.killed_while_starting, "orders": orders,
-            "acknowledged": told.len(), "by_status": by_status,
-            "interrupted_requests": figures.interrupted, "answers_503": figures.unavailable,
-            "answers_500": figures.failed, "panics": figures.panics,
+        }
+        let by_status = world.map(|world| world.by_status()).unwrap_or_default();
+        let figures = &self.figures;
+        Ok(json!({
+            "campaign": self.campaign.name, "seed": self.seed, "rounds": figures.rounds,
+            "clients": SHOPPERS, "failpoints": self.campaign.failpoints,
+            "killed_while_starting": figures.killed_while_starting, "aborted": figures.aborted,
+            "orders": by_status.values().sum::<u64>(), "by_status": by_status,
+            "acknowledged": self.told.len(), "interrupted_requests": figures.interrupted,
+            "answers_500": figures.failed, "answers_503": figures.unavailable,
             "recovered_commits": figures.recovered_commits,
-            "recovered_ms_max": figures.recovered_ms_max,
-            "start_ms_max": figures.start_ms_max, "quiet_ms_max": figures.quiet_ms_max,
-            "seconds": began.elapsed().as_secs()
-        });
-        println!("{line}");
-        Ok(())
+            "recovered_ms_max": figures.recovered_ms_max, "start_ms_max": figures.start_ms_max,
+            "quiet_ms_max": figures.quiet_ms_max, "seconds": began.elapsed().as_secs()
+        }))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn leg(
-        &self,
-        place: &Place,
-        seed: u64,
-        leg: u64,
-        rounds: u64,
-        chance: &mut Chance,
-        figures: &mut Figures,
-        told: &mut Vec<Told>,
-    ) -> Result<World, String> {
+    fn leg(&mut self, leg: u64, rounds: u64) -> Result<World, String> {
         let doors = Arc::new(Doors::default());
-        let shoppers: Vec<_> = (0..SHOPPERS)
+        let shoppers: Vec<JoinHandle<Account>> = (0..SHOPPERS)
             .map(|number| {
-                let shopper = Shopper::new(seed, leg, number, EVERYTHING, doors.clone());
+                let shopper = Shopper::new(self.seed, leg, number, EVERYTHING, doors.clone());
                 std::thread::spawn(move || shopper.shop())
             })
             .collect();
-        let mut start_ms = 100;
         for _ in 0..rounds {
-            start_ms = round(place, &doors, end(chance), start_ms, figures)?;
+            self.round(&doors)?;
         }
-        let mut last = Process::spawn(place);
-        let address = started(&mut last, place, figures)?.0;
+        // What aborts would end this start too, which is to be looked at.
+        let last = if self.campaign.aborts {
+            &self.calm
+        } else {
+            &self.place
+        };
+        let mut last = Process::spawn(last);
+        let address = self
+            .ready(&mut last)?
+            .ok_or("the last start ended by itself")?;
         doors.open(&address);
         // They work on an undisturbed shop for a moment, then go home.
         std::thread::sleep(Duration::from_millis(100));
         doors.close_for_good();
-        let before = told.len();
-        let mut complaints = Vec::new();
-        for shopper in shoppers {
-            let account: Account = shopper.join().map_err(|_| "a shopper died".to_owned())?;
-            figures.interrupted += account.interrupted;
-            figures.unavailable += account.unavailable;
-            figures.failed += account.failed;
-            complaints.extend(account.violations);
-            told.extend(account.told);
-        }
-        if figures.failed > 0 && !self.panics {
-            complaints.push(format!("{} requests were answered 500", figures.failed));
-        }
+        let told_before = self.told.len();
+        let seen = self.hear(shoppers)?;
         let mut client = Patient::new(&address);
-        let quiet = wait_until_quiet(&mut client);
-        let world = World::look(&mut client, &place.data);
-        let verdict = |found: Complaints, client: &mut Patient| {
-            if found.0.is_empty() {
-                Ok(())
-            } else {
-                Err(found.show(client, &world))
-            }
-        };
-        let checked = verdict(check(&world, told), &mut client);
-        match (quiet, checked) {
-            (Ok(took), Ok(())) if complaints.is_empty() => {
-                figures.quiet_ms_max = figures.quiet_ms_max.max(took.as_millis());
-            }
-            (quiet, checked) => {
-                let quiet = quiet.err().unwrap_or_default();
-                let checked = checked.err().unwrap_or_default();
-                return Err(format!(
-                    "leg {leg}: {quiet}\n{}\n{checked}",
-                    complaints.join("\n")
-                ));
-            }
-        }
-        let panics = world.system["services"].as_array().unwrap().iter();
-        figures.panics += panics
-            .map(|service| service["panics"].as_u64().unwrap())
-            .sum::<u64>();
+        let world = self
+            .rested(&mut client, seen)
+            .map_err(|what| format!("leg {leg}: {what}"))?;
         // Those of earlier legs were asked again then; a few are once more, over all kills since.
-        let old = before.saturating_sub(200);
-        verdict(check_replays(&mut client, &told[old..]), &mut client)?;
-        let after = World::look(&mut client, &place.data);
-        if after.orders != world.orders
-            || after.products != world.products
-            || after.ledger != world.ledger
+        let replayed = &self.told[told_before.saturating_sub(OLD_REPLAYS)..];
+        verdict(&check_replays(&mut client, replayed), &mut client, &world)?;
+        let after = World::look(&mut client, &self.place.data);
+        if (&after.orders, &after.products, &after.ledger)
+            != (&world.orders, &world.products, &world.ledger)
         {
             return Err(format!(
-                "leg {leg}: repeating commands under their keys has changed something"
+                "leg {leg}: commands repeated under their keys have changed something"
             ));
         }
         last.kill()
             .map_err(|ended| format!("the program ended by itself: {ended}"))?;
         Ok(world)
     }
-}
 
-fn end(chance: &mut Chance) -> End {
-    let millis = Duration::from_millis;
-    match chance.below(100) {
-        0..12 => End::WhileStarting(chance.below(1_100)),
-        12..32 => End::AtWork(millis(chance.below(30))),
-        32..88 => End::AtWork(millis(30 + chance.below(370))),
-        _ => End::AtWork(millis(400 + chance.below(800))),
+    /// One start and its end.
+    fn round(&mut self, doors: &Doors) -> Result<(), String> {
+        self.figures.rounds += 1;
+        let end = self.end();
+        let mut process = Process::spawn(&self.place);
+        let kill_after = match end {
+            // The moment of death is the variable of the whole campaign; nothing is waited for.
+            End::WhileStarting(thousandths) => {
+                self.figures.killed_while_starting += 1;
+                Duration::from_micros(self.start_ms * thousandths)
+            }
+            End::AtWork(after) => {
+                let Some(address) = self.ready(&mut process)? else {
+                    return Ok(());
+                };
+                doors.open(&address);
+                after
+            }
+        };
+        std::thread::sleep(kill_after);
+        doors.shut();
+        process.kill().or_else(|ended| self.ended(ended))
+    }
+
+    fn end(&mut self) -> End {
+        let millis = Duration::from_millis;
+        match self.chance.below(100) {
+            0..12 => End::WhileStarting(self.chance.below(1_100)),
+            12..32 => End::AtWork(millis(self.chance.below(30))),
+            32..88 => End::AtWork(millis(30 + self.chance.below(370))),
+            _ => End::AtWork(millis(400 + self.chance.below(800))),
+        }
+    }
+
+    /// Waits until it answers, and notes what it recovered; `None` if it ended as it may.
+    fn ready(&mut self, process: &mut Process) -> Result<Option<String>, String> {
+        let (address, took) = match process.ready() {
+            Ok(ready) => ready,
+            Err(ended) => return self.ended(ended).map(|()| None),
+        };
+        self.start_ms = u64::try_from(took.as_millis()).unwrap().max(1);
+        self.figures.start_ms_max = self.figures.start_ms_max.max(took.as_millis());
+        if let Ok(answer) = Client::new(&address).try_request("GET", "/admin/system", &[], None) {
+            let system = answer.expect(200);
+            let number = |name: &str| system["recovered"][name].as_u64().unwrap();
+            self.figures.recovered_commits += number("commits");
+            self.figures.recovered_ms_max = self.figures.recovered_ms_max.max(number("ms"));
+        }
+        Ok(Some(address))
+    }
+
+    /// The program ended by itself, which it may only where it aborts on purpose.
+    fn ended(&mut self, ended: ExitStatus) -> Result<(), String> {
+        if self.campaign.aborts && ended.signal() == Some(SIGABRT) {
+            self.figures.aborted += 1;
+            return Ok(());
+        }
+        let round = self.figures.rounds;
+        Err(format!(
+            "round {round}: the program ended by itself: {ended}"
+        ))
+    }
+
+    /// What the shoppers tell when they come home; what they saw and should not have.
+    fn hear(&mut self, shoppers: Vec<JoinHandle<Account>>) -> Result<Vec<String>, String> {
+        let mut seen = Vec::new();
+        for shopper in shoppers {
+            let account = shopper.join().map_err(|_| "a shopper died".to_owned())?;
+            self.figures.interrupted += account.interrupted;
+            self.figures.unavailable += account.unavailable;
+            self.figures.failed += account.failed;
+            seen.extend(account.violations);
+            self.told.extend(account.told);
+        }
+        if self.figures.failed > 0 && !self.campaign.panics {
+            seen.push(format!(
+                "{} requests were answered 500",
+                self.figures.failed
+            ));
+        }
+        Ok(seen)
+    }
+
+    /// Waits until all is quiet and checks it.
+    fn rested(&mut self, client: &mut Patient, seen: Vec<String>) -> Result<World, String> {
+        let quiet = wait_until_quiet(client);
+        let world = World::look(client, &self.place.data);
+        let checked = verdict(&check(&world, &self.told), client, &world);
+        match (quiet, checked) {
+            (Ok(took), Ok(())) if seen.is_empty() => {
+                self.figures.quiet_ms_max = self.figures.quiet_ms_max.max(took.as_millis());
+                Ok(world)
+            }
+            (quiet, checked) => {
+                let quiet = quiet.err().unwrap_or_default();
+                let checked = checked.err().unwrap_or_default();
+                Err(format!("{quiet}\n{}\n{checked}", seen.join("\n")))
+            }
+        }
     }
 }
 
-/// One round; answers how long the start took, or last took.
-fn round(
-    place: &Place,
-    doors: &Doors,
-    end: End,
-    start_ms: u64,
-    figures: &mut Figures,
-) -> Result<u64, String> {
-    figures.rounds += 1;
-    let mut process = Process::spawn(place);
-    let (kill_after, start_ms) = match end {
-        // The moment of death is the variable of the whole campaign; nothing is waited for.
-        End::WhileStarting(thousandths) => {
-            figures.killed_while_starting += 1;
-            (Duration::from_micros(start_ms * thousandths), start_ms)
-        }
-        End::AtWork(after) => {
-            let (address, took) = started(&mut process, place, figures)?;
-            doors.open(&address);
-            (after, u64::try_from(took.as_millis()).unwrap().max(1))
-        }
-    };
-    std::thread::sleep(kill_after);
-    doors.shut();
-    process.kill().map_err(|ended| {
-        format!(
-            "round {}: the program ended by itself: {ended}",
-            figures.rounds
-        )
-    })?;
-    Ok(start_ms)
-}
-
-/// Waits until it answers, and notes what it recovered.
-fn started(
-    process: &mut Process,
-    place: &Place,
-    figures: &mut Figures,
-) -> Result<(String, Duration), String> {
-    let (address, took) = process.ready().map_err(|ended| {
-        format!(
-            "round {}: the program did not start: {ended}\n{}",
-            figures.rounds,
-            place.last_words()
-        )
-    })?;
-    figures.start_ms_max = figures.start_ms_max.max(took.as_millis());
-    let system = Patient::new(&address).get("/admin/system").expect(200);
-    let number = |name: &str| Value::as_u64(&system["recovered"][name]).unwrap();
-    figures.recovered_commits += number("commits");
-    figures.recovered_ms_max = figures.recovered_ms_max.max(number("ms"));
-    Ok((address, took))
+fn verdict(found: &Complaints, client: &mut Patient, world: &World) -> Result<(), String> {
+    if found.0.is_empty() {
+        Ok(())
+    } else {
+        Err(found.show(client, world))
+    }
 }
