@@ -60,7 +60,7 @@ impl Activity<Busy> for Errand {
     type Output = u64;
     async fn run(self, _: Arc<Busy>, cx: ActivityContext) -> Result<u64, ActivityError> {
         tokio::time::sleep(Duration::from_millis(self.n % 7)).await;
-        if self.n % 5 == 0 && cx.attempt < 3 {
+        if self.n.is_multiple_of(5) && cx.attempt < 3 {
             return Err(ActivityError::Transient("busy".into()));
         }
         Ok(self.n)

@@ -46,17 +46,17 @@ const T: Table<u64, u64> = Table::new("t");
 services! {
     Empty = "empty" [] |_| {};
     SameName = "empty" [] |_| {};
-    TableTwice = "s" [] |on| drop(on.table(T).table(T));
-    HandlerTwice = "s" [] |on| drop(on.event(|_, _: Ping, _| Ok(())).event(|_, _: Ping, _| Ok(())));
-    PublishesTwice = "s" [] |on| drop(on.publishes_outside::<Ping>().publishes_outside::<Ping>());
-    QueryTwice = "s" [] |on| drop(on.query(|_, _: Pong, _| Ok(())).query(|_, _: Pong, _| Ok(())));
-    CommandAndQuery = "s" [] |on| drop(on.command(|_, _: Pong, _| Ok(())).query(|_, _: Pong, _| Ok(())));
+    TableTwice = "s" [] |on| { on.table(T).table(T); };
+    HandlerTwice = "s" [] |on| { on.event(|_, _: Ping, _| Ok(())).event(|_, _: Ping, _| Ok(())); };
+    PublishesTwice = "s" [] |on| { on.publishes_outside::<Ping>().publishes_outside::<Ping>(); };
+    QueryTwice = "s" [] |on| { on.query(|_, _: Pong, _| Ok(())).query(|_, _: Pong, _| Ok(())); };
+    CommandAndQuery = "s" [] |on| { on.command(|_, _: Pong, _| Ok(())).query(|_, _: Pong, _| Ok(())); };
     SpaceInName = "a service" [] |_| {};
-    SpaceInMessage = "s" [] |on| drop(on.publishes_outside::<BadName>());
-    Unheard = "s" [] |on| drop(on.publishes::<Ping>());
-    Unproduced = "s" [] |on| drop(on.event(|_, _: Ping, _| Ok(())));
-    Unhandled = "s" [] |on| drop(on.sends::<Empty, Pong>());
-    ReplyAlone = "s" [] |on| drop(on.reply::<Pong>(|_, _, _| Ok(())));
+    SpaceInMessage = "s" [] |on| { on.publishes_outside::<BadName>(); };
+    Unheard = "s" [] |on| { on.publishes::<Ping>(); };
+    Unproduced = "s" [] |on| { on.event(|_, _: Ping, _| Ok(())); };
+    Unhandled = "s" [] |on| { on.sends::<Empty, Pong>(); };
+    ReplyAlone = "s" [] |on| { on.reply::<Pong>(|_, _, _| Ok(())); };
     FormerlyEmpty = "s" ["empty"] |_| {};
     FormerlyX = "s" ["x"] |_| {};
     FormerlyXToo = "s2" ["x"] |_| {};
@@ -137,22 +137,18 @@ mod programs {
         Give = "give" { n: u64 }
         Given = "given" { n: u64 }
         Later = "later" { n: u64 }
-        Check = "check" { n: u64 }
         Rows = "rows" {}
     }
     impl Command for Give {
         type Reply = ();
     }
     impl Event for Given {}
-    impl Command for Check {
-        type Reply = u64;
-    }
     impl Query for Rows {
         type Answer = Vec<u64>;
     }
 
     /// Publishes, and asks the taker; the answers go to the log.
-    pub struct Giver(pub Log);
+    pub struct Giver;
     impl Service for Giver {
         const NAME: &'static str = "giver";
         fn handlers(on: &mut Handlers<Self>) {
@@ -308,14 +304,12 @@ async fn start(
 
 fn generations(system: SystemBuilder, program: u64, log: &Log) -> SystemBuilder {
     match program {
-        1 => system
-            .service(Giver(log.clone()))
-            .service(Taker(log.clone())),
-        2 => system.service(Giver(log.clone())).service(Forgetful),
-        3 => system.service(Giver(log.clone())).service(Retired),
-        6 => system.service(Giver(log.clone())).service(FormerlyTaker),
+        1 => system.service(Giver).service(Taker(log.clone())),
+        2 => system.service(Giver).service(Forgetful),
+        3 => system.service(Giver).service(Retired),
+        6 => system.service(Giver).service(FormerlyTaker),
         4 => system.service(RenamedGiver).service(Renamed(log.clone())),
-        _ => system.service(Giver(log.clone())),
+        _ => system.service(Giver),
     }
 }
 
