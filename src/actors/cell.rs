@@ -337,6 +337,13 @@ impl Cell {
     pub(crate) fn exhausted(&self) -> bool {
         self.pressure() == PRESSURE_SPACE && self.store.usage().space == Space::Exhausted
     }
+
+    /// The same as last known, without a look at the clock: for between two turns of a batch. The
+    /// end of every batch looks again.
+    pub(crate) fn exhausted_when_last_seen(&self) -> bool {
+        self.pressure.load(Ordering::Relaxed) == PRESSURE_SPACE
+            && self.store.usage().space == Space::Exhausted
+    }
 }
 
 const PRESSURE_SPACE: u8 = 1;
