@@ -8,6 +8,9 @@ use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position};
 use crate::error::StoreError;
 
+/// Events that a checkpoint gives to the log at a time.
+const SAVED_AT_ONCE: usize = 1_024;
+
 /// The events of a cell.
 #[derive(Default)]
 pub(crate) struct Published {
@@ -36,15 +39,24 @@ impl Published {
         let Some(log) = self.log.get() else {
             return Ok(());
         };
-        let events: Vec<StoredEvent> = {
-            let recent = self.recent();
-            let count = recent.partition_point(|event| event.number <= last);
-            recent.range(..count).cloned().collect()
-        };
-        if events.is_empty() {
+        // In runs, so that neither the copies nor their records are all in memory at once.
+        let mut next = 0;
+        loop {
+            let run: Vec<StoredEvent> = {
+                let recent = self.recent();
+                let count = recent.partition_point(|event| event.number <= last);
+                let end = count.min(next + SAVED_AT_ONCE);
+                recent.range(next..end).cloned().collect()
+            };
+            if run.is_empty() {
+                break;
+            }
+            next += run.len();
+            log.append(&run)?;
+        }
+        if next == 0 {
             return Ok(());
         }
-        log.append(&events)?;
         log.sync()
     }
 
