@@ -13,6 +13,7 @@ pub(super) struct Figures {
     pub(super) syncs: u64,
     pub(super) written_bytes: u64,
     pub(super) rss_kib: u64,
+    pub(super) cpu_micros: u64,
 }
 
 impl Figures {
@@ -26,6 +27,7 @@ impl Figures {
             syncs: report.store.disk_syncs,
             written_bytes,
             rss_kib,
+            cpu_micros: machine::cpu_micros(),
         }
     }
 
@@ -38,6 +40,7 @@ impl Figures {
             syncs: self.syncs.saturating_sub(before.syncs),
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
             rss_kib: self.rss_kib,
+            cpu_micros: self.cpu_micros.saturating_sub(before.cpu_micros),
         }
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Measured {
     bytes_written: u64,
     journal_bytes: u64,
     rss_mib: f64,
+    cpu_us_op: f64,
     fdatasync_p50_us: u64,
     journal_ceiling_ops_s: f64,
 }
@@ -42,7 +43,7 @@ pub(super) struct Driven {
 }
 
 impl Measured {
-    pub(super) const HEADING: &str = "workload over    clients      ops/s    turns/s   p50 us   p99 us p99.9 us  syncs/op bytes/op  rss MiB  fdatasync us  journal ops/s";
+    pub(super) const HEADING: &str = "workload over    clients      ops/s    turns/s   p50 us   p99 us p99.9 us  syncs/op bytes/op  rss MiB cpu us/op  fdatasync us  journal ops/s";
 
     pub(super) fn new(case: Case, driven: &Driven, fdatasync: Duration, ceiling: f64) -> Measured {
         let (used, seconds) = (&driven.used, driven.took.as_secs_f64());
@@ -63,6 +64,7 @@ impl Measured {
             bytes_written: used.written_bytes,
             journal_bytes: used.journal_bytes,
             rss_mib: rounded(used.rss_kib as f64 / 1024.0),
+            cpu_us_op: rounded(used.cpu_micros as f64 / driven.latencies.len().max(1) as f64),
             fdatasync_p50_us: u64::try_from(fdatasync.as_micros()).unwrap_or(u64::MAX),
             journal_ceiling_ops_s: rounded(ceiling),
         }
@@ -79,7 +81,7 @@ impl fmt::Display for Measured {
         let each = |total: u64| total as f64 / self.ops.max(1) as f64;
         write!(
             f,
-            "{:<8} {:<7} {:>7} {:>10.0} {:>10.0} {:>8} {:>8} {:>8} {:>9.2} {:>8.0} {:>8.1} {:>13} {:>14.0}",
+            "{:<8} {:<7} {:>7} {:>10.0} {:>10.0} {:>8} {:>8} {:>8} {:>9.2} {:>8.0} {:>8.1} {:>9.1} {:>13} {:>14.0}",
             self.workload,
             self.over,
             self.clients,
@@ -91,6 +93,7 @@ impl fmt::Display for Measured {
             each(self.fsyncs),
             each(self.bytes_written),
             self.rss_mib,
+            self.cpu_us_op,
             self.fdatasync_p50_us,
             self.journal_ceiling_ops_s,
         )?;

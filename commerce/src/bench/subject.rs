@@ -241,7 +241,7 @@ async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refuse
     }
 }
 
-const CARD: &str = "tok_visa";
+const CARD: &str = "tok_ok";
 
 /// Two products, of which every order has others.
 fn items(nth: u64) -> [OrderItem; 2] {
