@@ -7,11 +7,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use common::{Client, Ended, Server, order_of, product};
+use common::{Client, Ended, Server, commerce, order_of, product};
 use serde_json::Value;
 
 #[test]
@@ -229,7 +231,7 @@ fn a_disk_that_fills_up_refuses_orders_and_goes_on_when_there_is_room() {
         if answer.status != 503 {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     orders.push(answer.expect(202));
     // Killed on a full disk, it starts again there or says what it lacks.
@@ -244,6 +246,106 @@ fn a_disk_that_fills_up_refuses_orders_and_goes_on_when_there_is_room() {
     }
     fs::remove_file(&filler).unwrap();
     assert_orders(&mut Server::start(&data).client(), &orders);
+}
+
+/// Strangers' idle connections must not take the files that the journal's next segment needs.
+#[test]
+fn connections_leave_the_journal_its_files() {
+    const FILES_MAX: u32 = 160;
+    const ORDERS_MAX: usize = 4_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Limited::start(dir.path(), FILES_MAX);
+    let files = format!("/proc/{}/fd", server.child.id());
+    if !Path::new(&files).exists() {
+        eprintln!("SKIPPED: this system does not show which files a process has open");
+        return;
+    }
+    let strangers: Vec<TcpStream> = (0..FILES_MAX)
+        .map_while(|_| {
+            let address = server.address.parse().unwrap();
+            TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()
+        })
+        .collect();
+    let count = || {
+        // Not a wait for a condition: what must not happen gets time to happen.
+        std::thread::sleep(Duration::from_millis(10));
+        fs::read_dir(&files).unwrap().count()
+    };
+    let open = (0..50).map(|_| count()).max().unwrap();
+    assert!(
+        open > 50,
+        "of {} connections, {open} files are open",
+        strangers.len()
+    );
+    assert!(
+        open + 50 < FILES_MAX as usize,
+        "{open} of {FILES_MAX} files are open"
+    );
+    drop(strangers);
+    let mut client = Client::new(&server.address);
+    let mut orders = Vec::new();
+    let first = segments(dir.path()).len();
+    while segments(dir.path()).len() == first {
+        let key = format!("order-{}", orders.len());
+        orders.push(post_again(&mut client, &key).expect(202));
+        assert!(
+            orders.len() < ORDERS_MAX,
+            "no new segment after {} orders",
+            orders.len()
+        );
+    }
+    assert_orders(&mut client, &orders);
+    assert_eq!(server.child.try_wait().unwrap(), None);
+}
+
+/// Until it is answered: an idle connection, ours too, gives its slot to who waits for one.
+fn post_again(client: &mut Client, key: &str) -> common::Answer {
+    let body = order_of(&product(0), 1, "tok_ok").to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", key),
+    ];
+    let mut again =
+        || client.try_request("POST", "/api/v1/orders", &headers, Some(body.as_bytes()));
+    (0..200).find_map(|_| again().ok()).unwrap()
+}
+
+/// A server that may open so many files and no more.
+struct Limited {
+    child: Child,
+    address: String,
+}
+
+impl Limited {
+    fn start(data: &Path, files_max: u32) -> Limited {
+        let data = data.display().to_string();
+        let program = commerce(&["--data", &data, "--listen", "127.0.0.1:0", "--log", "warn"]);
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -n {files_max}; exec \"$0\" \"$@\""))
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim_end()
+            .strip_prefix("ready http://")
+            .unwrap()
+            .to_owned();
+        Limited { child, address }
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Places orders; the answers.

@@ -22,6 +22,7 @@ use super::connection;
 use super::exchange::Routes;
 use super::recover::recover;
 use crate::clock::{Clock, SystemClock};
+use crate::persistence::open_files::connections_max;
 
 /// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub struct ServerConfig {
     /// Waiting is preferred to answering 503: refusing costs a handshake and an answer per
     /// attempt just when there is no time for either, and a closed socket with an unread
     /// request loses the answer anyway. Time-outs keep the wait bounded.
+    ///
+    /// Fewer where the process may not open so many files (`ulimit -n`, whose soft limit is
+    /// raised as far as needed): the store keeps some for itself.
     pub connections_max: usize,
     /// From the opening of a connection to the end of its first request head, and for every
     /// later head of HTTP/1 including the silence before it.
@@ -147,7 +151,14 @@ async fn accept_all(
     shared: &Arc<Shared>,
     running: &TaskTracker,
 ) -> Infallible {
-    let slots = Arc::new(Semaphore::new(shared.config.connections_max.max(1)));
+    let slots = connections_max(shared.config.connections_max);
+    if slots < shared.config.connections_max {
+        tracing::warn!(
+            connections_max = slots,
+            "fewer connections than configured: the process may open too few files"
+        );
+    }
+    let slots = Arc::new(Semaphore::new(slots));
     loop {
         let (stream, peer) = accept(listener).await;
         let slot = take_slot(&slots, shared).await;
