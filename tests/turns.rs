@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Copies, Log, Noted, Notes, NotesOf, both, copies_of, note};
+use common::{Copies, Log, Noted, Notes, NotesOf, TOO_LARGE, both, copies_of, note};
 use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
 use redeliver::{CallError, DeadReason, IdempotencyKey};
@@ -215,6 +215,24 @@ async fn a_poison_message_becomes_a_dead_letter_after_its_attempts_and_holds_up_
         ),
         (5, 5, 4, 1, 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_too_large_to_store_is_charged_to_its_message_and_fails_no_service() {
+    let test = TestSystem::start(11, both(&Copies::default()))
+        .await
+        .unwrap();
+    let notes = test.system().service::<Notes>();
+    notes.call(note("a", TOO_LARGE)).await.unwrap();
+    notes.call(note("b", 1)).await.unwrap();
+    test.quiet().await;
+    assert_eq!(copies_of(test.system(), "b").await, [1]);
+    let letters = test.system().dead_letters("copies", 10).unwrap();
+    assert_eq!(
+        (letters[0].reason, letters[0].attempts),
+        (DeadReason::Exhausted, 5)
+    );
+    assert!(test.system().health().ready);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,134 @@
+//! What a service actor begins with, from its rows and marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use ractor::ActorProcessingErr;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{ServiceState, ring};
+use crate::actors::cell::{Cell, Member};
+use crate::clock::Timestamp;
+use crate::commit::TableId;
+use crate::context::{Reads, Span, TimerId};
+use crate::envelope::{Envelope, Key};
+use crate::key::TableKey;
+use crate::parked::{self, Origin, Parked, ParkedRow, Why};
+
+impl ServiceState {
+    pub(super) fn load(
+        cell: Arc<Cell>,
+        member: Arc<Member>,
+    ) -> Result<ServiceState, ActorProcessingErr> {
+        cell.faults.before_load(member.name());
+        let epoch = cell.store.take_over(member.id());
+        let mut parked = Parked::default();
+        for_each_row(&cell, member.own.parked, |key, value| {
+            let (Some(origin), mut row) =
+                (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
+            else {
+                return Err(
+                    format!("parked message of {} has an unreadable key", member.name()).into(),
+                );
+            };
+            if row.why == Why::Unreadable && !member.cannot_read(&origin) {
+                // A new start may be a new program that can read it.
+                row.why = Why::Failed;
+                row.next_at = Timestamp::default();
+            }
+            let key = ordering_key(&row.envelope);
+            parked.insert(origin, &row, key);
+            Ok(())
+        })?;
+        let mut timers = BTreeSet::new();
+        for_each_row(&cell, member.own.timers, |key, _| {
+            timers.insert(TimerId::from_key(&key).ok_or("a timer has an unreadable key")?);
+            Ok(())
+        })?;
+        let mut planned = 0;
+        for_each_row(&cell, member.own.plans, |_, _| {
+            planned += 1;
+            Ok(())
+        })?;
+        member.status.activities.store(planned, Ordering::Relaxed);
+        let incoming = cell.store.incoming(member.id());
+        let marks = incoming
+            .into_iter()
+            .map(|stream| (stream.sender, cell.store.mark(stream)))
+            .collect();
+        let (alarm, rings) = watch::channel(None);
+        let alarm_task =
+            AbortOnDropHandle::new(tokio::spawn(ring(rings, cell.clone(), member.clone())));
+        member
+            .status
+            .parked
+            .store(parked.len() as u64, Ordering::Relaxed);
+        member
+            .status
+            .timers
+            .store(timers.len() as u64, Ordering::Relaxed);
+        Ok(ServiceState {
+            epoch,
+            parked,
+            timers,
+            marks,
+            running: cell.store.running(member.id()),
+            calls: 0,
+            random: fastrand::Rng::with_seed(cell.clock.entropy()),
+            acks: BTreeMap::new(),
+            alarm,
+            _alarm_task: alarm_task,
+            cell,
+            member,
+        })
+    }
+}
+
+/// Reads a whole table, page by page.
+pub(crate) fn for_each_row(
+    cell: &Cell,
+    table: TableId,
+    mut each: impl FnMut(Bytes, Bytes) -> Result<(), ActorProcessingErr>,
+) -> Result<(), ActorProcessingErr> {
+    const PAGE: usize = 1_000;
+    let mut span = Span::all();
+    loop {
+        let rows = Reads::scan(&cell.store, table, &span, PAGE)?;
+        let full = rows.len() == PAGE;
+        let last = rows.last().map(|(key, _)| key.clone());
+        for (key, value) in rows {
+            each(key, value)?;
+        }
+        match last {
+            Some(last) if full => span = Span::all().after_bytes(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The ordering key of an encoded envelope.
+pub(crate) fn ordering_key(envelope: &[u8]) -> Option<Bytes> {
+    match Envelope::decode(&Bytes::copy_from_slice(envelope))
+        .ok()?
+        .key
+    {
+        Key::None => None,
+        Key::Of(key) => Some(key),
+    }
+}
+
+/// A parked row, for those that only need it whole.
+pub(crate) fn read_parked(
+    cell: &Cell,
+    table: TableId,
+    origin: &Origin,
+) -> Result<Option<ParkedRow>, ActorProcessingErr> {
+    let key = origin.to_bytes();
+    match Reads::get(&cell.store, table, &key)? {
+        Some(stored) => Ok(Some(parked::open_parked(&key, &stored)?)),
+        None => Ok(None),
+    }
+}

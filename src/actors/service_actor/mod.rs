@@ -1,0 +1,270 @@
+//! The service actor: takes the turns of one service, one after the other.
+//!
+//! It takes a batch, queues each turn's commit as soon as its handler has returned, and goes on
+//! while the group is on its way to disk. It never awaits the disk: answers and activities are
+//! outputs of their commits.
+
+mod inputs;
+mod load;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::actors::cell::{Cell, Member};
+use crate::actors::port::{Input, Stop, Waker};
+use crate::clock::Timestamp;
+use crate::commit::{Epoch, Mark, Sequence, ServiceId, StreamId};
+use crate::context::TimerId;
+use crate::parked::Parked;
+use crate::persistence::running::RunningSlot;
+
+pub(crate) use load::{ordering_key, read_parked};
+pub(crate) use turns::{low_half, queue};
+
+/// There is work.
+pub(crate) struct Wake;
+
+struct ActorWaker(ActorRef<Wake>);
+
+impl Waker for ActorWaker {
+    fn wake(&self) {
+        let _ = self.0.cast(Wake);
+    }
+}
+
+/// The actor.
+pub(crate) struct ServiceActor;
+
+/// What the actor holds; all of it can be loaded again.
+pub(crate) struct ServiceState {
+    cell: Arc<Cell>,
+    member: Arc<Member>,
+    epoch: Epoch,
+    parked: Parked,
+    timers: BTreeSet<TimerId>,
+    marks: BTreeMap<ServiceId, Mark>,
+    running: RunningSlot,
+    /// Handler calls so far, for the watchdog to tell one from the next.
+    calls: u64,
+    random: fastrand::Rng,
+    /// Streams that took a message in this batch, with what to acknowledge.
+    acks: BTreeMap<ServiceId, Sequence>,
+    /// Expired idempotency answers that this turn may remove; two at a time keep pace.
+    alarm: watch::Sender<Option<Timestamp>>,
+    _alarm_task: AbortOnDropHandle<()>,
+}
+
+impl Actor for ServiceActor {
+    type Msg = Wake;
+    type State = ServiceState;
+    type Arguments = (Arc<Cell>, Arc<Member>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Wake>,
+        (cell, member): Self::Arguments,
+    ) -> Result<ServiceState, ActorProcessingErr> {
+        let state = ServiceState::load(cell, member)?;
+        let (cell, member) = (&state.cell, &state.member);
+        let marks: Vec<(ServiceId, Mark)> = state
+            .marks
+            .iter()
+            .map(|(sender, mark)| (*sender, *mark))
+            .collect();
+        member.port.serve(Arc::new(ActorWaker(myself)), &marks);
+        for (sender, mark) in marks {
+            cell.transport.resume(
+                StreamId {
+                    sender,
+                    receiver: member.id(),
+                },
+                mark.consumed,
+            );
+        }
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Wake>,
+        _wake: Wake,
+        state: &mut ServiceState,
+    ) -> Result<(), ActorProcessingErr> {
+        match state.batch() {
+            Ok(true) => {
+                let _ = myself.cast(Wake);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(stop) => {
+                let reason = stop.to_string();
+                state.member.port.stopped(stop);
+                Err(reason.into())
+            }
+        }
+    }
+}
+
+impl ServiceState {
+    /// Takes turns until nothing is ready or the share is used up; whether there is more to do.
+    fn batch(&mut self) -> Result<bool, Stop> {
+        let mut result = Ok(());
+        for _ in 0..self.cell.config.turns_per_batch {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(stop) => {
+                    result = Err(stop);
+                    break;
+                }
+            }
+        }
+        for (sender, consumed) in std::mem::take(&mut self.acks) {
+            self.cell.transport.acknowledge(
+                StreamId {
+                    sender,
+                    receiver: self.member.id(),
+                },
+                consumed,
+            );
+        }
+        self.member
+            .status
+            .parked
+            .store(self.parked.len() as u64, Ordering::Relaxed);
+        self.member
+            .status
+            .unsettled
+            .store(self.parked.next_at().is_some(), Ordering::Relaxed);
+        self.member
+            .status
+            .timers
+            .store(self.timers.len() as u64, Ordering::Relaxed);
+        result?;
+        Ok(self.rest())
+    }
+
+    /// Whether to go on at once; otherwise the alarm or the port will wake the actor.
+    fn rest(&mut self) -> bool {
+        if self.cell.exhausted() {
+            // Queued commits wait for space; new turns would only queue behind them.
+            self.member.port.rest(|_| true, false);
+            self.alarm
+                .send_replace(Some(self.cell.now().plus(Duration::from_millis(200))));
+            return false;
+        }
+        let now = self.cell.now();
+        let suspects = self.suspended();
+        let parked_max = self.cell.config.parked_max;
+        let parked = &self.parked;
+        let paused = |sender: ServiceId| {
+            suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
+        };
+        let more = self.member.port.rest(paused, !suspects.edge);
+        let timer = self.timers.first().filter(|_| !suspects.timers);
+        let due = [timer.map(|timer| timer.due), self.parked.next_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        if due.is_some_and(|at| at <= now) {
+            if !more {
+                self.member.port.wake();
+            }
+            return more;
+        }
+        if *self.alarm.borrow() != due {
+            self.alarm.send_replace(due);
+        }
+        more
+    }
+
+    /// The streams (and the edge, and timers) of which nothing may be taken now, because what they have handed
+    /// on is not durable yet and one of their messages has taken the process down before.
+    fn suspended(&self) -> crate::actors::cell::Suspects {
+        let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
+        if suspects.senders.is_empty() && !suspects.edge && !suspects.timers {
+            return suspects;
+        }
+        if self.cell.store.durable() >= self.cell.store.queued() {
+            return crate::actors::cell::Suspects::default();
+        }
+        let member = self.member.clone();
+        self.cell.store.gate(Box::new(move |_| member.port.wake()));
+        suspects
+    }
+
+    /// Takes one turn; false if there is nothing to do.
+    fn step(&mut self) -> Result<bool, Stop> {
+        if self.cell.exhausted_when_last_seen() {
+            return Ok(false);
+        }
+        let now = self.cell.now();
+        if let Some(origin) = self.parked.due(now) {
+            return self.attempt_parked(origin, now).map(|()| true);
+        }
+        let suspects = self.suspended();
+        if let Some(timer) = self
+            .timers
+            .first()
+            .copied()
+            .filter(|timer| timer.due <= now && !suspects.timers)
+        {
+            return self.timer(timer, now).map(|()| true);
+        }
+        let parked_max = self.cell.config.parked_max;
+        let parked = &self.parked;
+        let paused = |sender: ServiceId| {
+            suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
+        };
+        let Some(input) = self.member.port.next(paused, !suspects.edge) else {
+            return Ok(false);
+        };
+        match input {
+            Input::Act(act, done) => self.act(act, done, now)?,
+            Input::Result(id, result) => self.finished(id, result, now)?,
+            Input::Message {
+                sender,
+                sequence,
+                entry,
+            } => self.message(sender, sequence, entry, now)?,
+            Input::Request(request) if request.query => self.query(request, now)?,
+            Input::Request(request) => self.command(request, now)?,
+        }
+        Ok(true)
+    }
+}
+
+/// Rings the port when the alarm is due. The clock is looked at every second, so that a jump of
+/// the wall clock is followed.
+async fn ring(mut rings: watch::Receiver<Option<Timestamp>>, cell: Arc<Cell>, member: Arc<Member>) {
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    loop {
+        let due = *rings.borrow_and_update();
+        let Some(due) = due else {
+            if rings.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let left = due.since(cell.now());
+        if left.is_zero() {
+            member.port.wake();
+            if rings.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::select! {
+            biased;
+            changed = rings.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
+        }
+    }
+}
