@@ -136,6 +136,40 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Notices when the wall clock and the time that has really passed disagree, as after a correction
+/// by hand or by a time server.
+#[derive(Debug)]
+pub(crate) struct JumpDetector {
+    wall: Timestamp,
+    at: std::time::Instant,
+}
+
+impl JumpDetector {
+    pub(crate) fn new(wall: Timestamp) -> JumpDetector {
+        JumpDetector {
+            wall,
+            at: std::time::Instant::now(),
+        }
+    }
+
+    /// By how many microseconds the wall clock has jumped since the last look; `None` if it runs
+    /// as it should.
+    pub(crate) fn look(&mut self, wall: Timestamp) -> Option<i64> {
+        let passed = self.at.elapsed();
+        let jumped = jump(self.wall, wall, passed);
+        *self = JumpDetector::new(wall);
+        jumped
+    }
+}
+
+/// Drift below this is no jump: threads are late, clocks are slewed.
+const JUMP_MICROS_MIN: i64 = 1_000_000;
+
+fn jump(before: Timestamp, after: Timestamp, passed: Duration) -> Option<i64> {
+    let jumped = after.0.saturating_sub(before.plus(passed).0);
+    (jumped.saturating_abs() >= JUMP_MICROS_MIN).then_some(jumped)
+}
+
 /// A clock that never goes back: follows forward jumps at once and stands still through backward
 /// ones.
 #[derive(Debug)]
@@ -155,5 +189,29 @@ impl MonotonicTime {
     pub(crate) fn now(&self, wall: Timestamp) -> Timestamp {
         let before = self.last.fetch_max(wall.0, Ordering::SeqCst);
         Timestamp(before.max(wall.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_second_or_more_is_a_jump() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000);
+        assert_eq!(jump(at(100), at(105), seconds(5)), None);
+        assert_eq!(jump(at(100), Timestamp(105_900_000), seconds(5)), None);
+        assert_eq!(jump(at(100), at(165), seconds(5)), Some(60_000_000));
+        assert_eq!(jump(at(100), at(45), seconds(5)), Some(-60_000_000));
+    }
+
+    #[test]
+    fn monotonic_time_follows_forward_jumps_and_stands_still_through_backward_ones() {
+        let time = MonotonicTime::starting_at(Timestamp(10));
+        let shown: Vec<i64> = [5, 12, 90, 40, 91]
+            .into_iter()
+            .map(|wall| time.now(Timestamp(wall)).0)
+            .collect();
+        assert_eq!(shown, [10, 12, 90, 90, 91]);
     }
 }

@@ -10,6 +10,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 use crate::actors::cell::{Cell, Life};
 use crate::actors::supervisor::{Order, ServiceSupervisor};
+use crate::clock::JumpDetector;
 
 /// The running tree.
 pub(crate) struct Root {
@@ -170,8 +171,15 @@ impl Watchdog {
             .name("watchdog".to_owned())
             .spawn(move || {
                 let mut watched = vec![Watched::default(); cell.members.len()];
+                let mut jumps = JumpDetector::new(cell.clock.wall());
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     look(&cell, &mut watched);
+                    if let Some(micros) = jumps.look(cell.clock.wall()) {
+                        tracing::warn!(
+                            micros,
+                            "the wall clock has jumped; forward is followed, backward is waited out"
+                        );
+                    }
                 }
             })?;
         Ok(Watchdog {
