@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::actors::cell::Faults;
 
 /// The environment variable.
-pub const VARIABLE: &str = "REDELIVER_FAIL";
+pub(crate) const VARIABLE: &str = "REDELIVER_FAIL";
 
 /// What the environment asks for; `None` if nothing.
 pub(crate) fn from_environment() -> Option<Arc<dyn Faults>> {

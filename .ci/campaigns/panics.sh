@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# As kill9.sh, with one handler in fifty panicking: nothing may end as a dead letter.
+# As kill9.sh, with one handler in fifty panicking, and again with one in a thousand aborting the
+# process: nothing may end as a dead letter.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -7,4 +8,4 @@ cargo build --release -p commerce --features failpoints
 export KILL_PROGRAM=$PWD/target/release/commerce
 export KILL_ROUNDS=${KILL_ROUNDS:-25}
 # They are ignored in a build without failpoints; here the program has them, not the test.
-cargo test -p commerce --test kill_nine -- --ignored --nocapture
+cargo test -p commerce --test kill_nine -- --ignored --nocapture --test-threads 1
