@@ -18,7 +18,7 @@ pub enum RejectionKind {
     /// The caller may not (403).
     Forbidden,
     /// The library could not complete the turn; the turn is not committed. Handlers do not make
-    /// these: `?` on an error of [`Context`] does.
+    /// these: `?` on an error of [`Context`](crate::Context) does.
     Failed,
 }
 

@@ -21,6 +21,7 @@ mod journal;
 #[allow(clippy::unwrap_used)]
 pub(crate) mod memory_disk;
 pub mod open;
+#[cfg(feature = "http")]
 pub(crate) mod open_files;
 pub mod options;
 mod published;
