@@ -75,8 +75,9 @@ pub trait Activity<S: Service>: Serialize + DeserializeOwned + Send + 'static {
         async { Ok(Reconciled::StillUnknown) }
     }
 
-    /// Time-outs, retries and limits.
-    fn policy() -> ActivityPolicy {
+    /// Time-outs, retries and limits; may come from the service's configuration.
+    fn policy(service: &S) -> ActivityPolicy {
+        let _ = service;
         ActivityPolicy::default()
     }
 }

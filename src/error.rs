@@ -23,7 +23,7 @@ pub enum StoreError {
     #[error("a newer actor owns the service; this commit is refused")]
     Superseded,
     /// A stored value could not be read back as what it was stored as.
-    #[error("damaged {what}: {detail}; restore from a backup or rebuild with `redeliver verify`")]
+    #[error("damaged {what}: {detail}; keep the data directory and restore the newest backup")]
     Damaged {
         /// What was being read.
         what: String,

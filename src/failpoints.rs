@@ -25,7 +25,7 @@ pub(crate) fn from_environment() -> Option<Arc<dyn Faults>> {
             Some(Arc::new(FailPoints { points }))
         }
         Err(error) => {
-            tracing::error!("{VARIABLE} is ignored: {error}");
+            tracing::error!(variable = VARIABLE, error, "failpoints are ignored");
             None
         }
     }

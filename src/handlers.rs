@@ -254,7 +254,7 @@ impl<S: Service> Handlers<S> {
                 run,
                 reconcile,
                 finish,
-                policy: A::policy(),
+                policy: A::policy,
                 destination: A::DESTINATION,
             },
         );
@@ -440,7 +440,7 @@ pub(crate) struct ActivityHandler<S> {
     pub(crate) run: Run<S>,
     pub(crate) reconcile: Option<Reconcile<S>>,
     pub(crate) finish: Finish<S>,
-    pub(crate) policy: ActivityPolicy,
+    pub(crate) policy: fn(&S) -> ActivityPolicy,
     pub(crate) destination: &'static str,
 }
 

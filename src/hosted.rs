@@ -144,7 +144,7 @@ impl<S: Service> Hosted for Registered<S> {
     fn activity_policy(&self, name: &str) -> Option<(ActivityPolicy, &'static str, bool)> {
         let activity = self.handlers.activities.get(name)?;
         Some((
-            activity.policy.clone(),
+            (activity.policy)(&self.service),
             activity.destination,
             activity.reconcile.is_none(),
         ))

@@ -111,6 +111,7 @@ mod startup;
 mod supervision;
 mod system;
 mod table;
+pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod topology;

@@ -31,6 +31,7 @@ use crate::persistence::real_disk::RealDisk;
 use crate::persistence::sled::SledFactory;
 use crate::persistence::store::{CellState, Store};
 use crate::report::{self, DeadLetter, Health, RecoveredReport, SystemReport};
+use crate::saga::{Orchestrator, Saga};
 use crate::service::Service;
 use crate::startup;
 use crate::topology::{Topology, TopologyError};
@@ -144,6 +145,15 @@ impl SystemBuilder {
         self.services
             .push(Arc::new(Registered::new(Arc::new(service))));
         self
+    }
+
+    /// Hosts a saga as a service of its own, named like the saga. A saga of another service is
+    /// attached there, with [`Handlers::saga`](crate::Handlers::saga).
+    pub fn saga<G>(self) -> Self
+    where
+        G: Saga<Service = Orchestrator<G>>,
+    {
+        self.service(Orchestrator::<G>::new())
     }
 
     /// The topology, without opening the data directory.

@@ -213,7 +213,7 @@ impl Activity<Payer> for Transfer {
             Reconciled::NotDone
         })
     }
-    fn policy() -> ActivityPolicy {
+    fn policy(_: &Payer) -> ActivityPolicy {
         ActivityPolicy {
             attempts_max: 4,
             timeout: seconds(5),
@@ -235,7 +235,7 @@ impl Activity<Payer> for Ring {
     async fn run(self, payer: Arc<Payer>, cx: ActivityContext) -> Result<u64, ActivityError> {
         payer.0.perform(self.n, &cx).await
     }
-    fn policy() -> ActivityPolicy {
+    fn policy(_: &Payer) -> ActivityPolicy {
         ActivityPolicy {
             breaker_failures: 3,
             breaker_open_for: seconds(30),

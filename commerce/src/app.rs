@@ -136,6 +136,8 @@ pub fn topology() -> Result<Topology, TopologyError> {
 /// The services with their configuration, over a payment provider.
 pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBuilder {
     let seconds = Duration::from_secs;
+    let mut payment = Payment::new(provider);
+    payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
         .service(Orders {
             currency: config.currency,
@@ -145,7 +147,7 @@ pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBui
                 compensation: seconds(config.order.compensation_s),
             },
         })
-        .service(Payment::new(provider))
+        .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
             ..Inventory::default()

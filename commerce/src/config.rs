@@ -67,6 +67,9 @@ pub struct OrderConfig {
     pub reservation_s: u64,
     /// Until payment has answered, in seconds.
     pub authorisation_s: u64,
+    /// Until the payment provider has answered, in seconds; after that its outcome is unknown and
+    /// it is asked what became of it.
+    pub provider_s: u64,
     /// Until something that is being undone is undone, in seconds.
     pub compensation_s: u64,
 }
@@ -165,6 +168,7 @@ impl Default for OrderConfig {
             reservation_ttl_s: 15 * 60,
             reservation_s: 30,
             authorisation_s: 2 * 60,
+            provider_s: 10,
             compensation_s: 24 * 60 * 60,
         }
     }

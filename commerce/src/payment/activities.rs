@@ -53,8 +53,8 @@ impl Activity<Payment> for Authorise {
         reconcile(&service, self.key).await
     }
 
-    fn policy() -> ActivityPolicy {
-        policy()
+    fn policy(service: &Payment) -> ActivityPolicy {
+        policy(service)
     }
 }
 
@@ -97,8 +97,8 @@ macro_rules! on_authorisation {
                 reconcile(&service, self.key).await
             }
 
-            fn policy() -> ActivityPolicy {
-                policy()
+            fn policy(service: &Payment) -> ActivityPolicy {
+                policy(service)
             }
         }
     };
@@ -142,16 +142,16 @@ impl Activity<Payment> for LookUp {
         answer.map_err(|error| ActivityError::Transient(error.to_string()))
     }
 
-    fn policy() -> ActivityPolicy {
-        policy()
+    fn policy(service: &Payment) -> ActivityPolicy {
+        policy(service)
     }
 }
 
 /// One provider serves all orders: its circuit breaker must not open because a few customers in
 /// a row have cards that time out.
-fn policy() -> ActivityPolicy {
+fn policy(service: &Payment) -> ActivityPolicy {
     ActivityPolicy {
-        timeout: seconds(10),
+        timeout: service.answer_within,
         concurrency: 256,
         breaker_failures: 50,
         breaker_open_for: seconds(2),

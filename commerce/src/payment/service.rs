@@ -30,6 +30,8 @@ const WEBHOOK_ID_BYTES_MAX: usize = 256;
 #[derive(Clone)]
 pub struct Payment {
     provider: Arc<dyn PaymentProvider>,
+    /// How long to wait for an answer of the provider; then its outcome is unknown.
+    pub answer_within: Duration,
     /// How long to wait before the provider is asked again about an operation of which it did
     /// not say what became of it.
     pub ask_again_after: Duration,
@@ -109,6 +111,7 @@ impl Payment {
     pub fn new(provider: Arc<dyn PaymentProvider>) -> Payment {
         Payment {
             provider,
+            answer_within: seconds(10),
             ask_again_after: hours(1),
             remember: days(30),
         }

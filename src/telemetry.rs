@@ -1,0 +1,42 @@
+//! What the library logs: constant messages with structured fields, through [`tracing`].
+//!
+//! Messages and fields are public API: alarms are built on them. `tests/telemetry.rs` compares this
+//! table with the code.
+//!
+//! | level | message | fields | what to do |
+//! |---|---|---|---|
+//! | info | `recovered` | commits, ms, clean | nothing |
+//! | info | `a failed service is tried again` | service | nothing |
+//! | warn | `restarting` | service, cause, after | look at the cause if it repeats |
+//! | warn | `a message became a dead letter` | service, reason | look at it, then redrive or discard it |
+//! | warn | `a turn is slow` | service, took | find what its handler waits for or computes |
+//! | warn | `the wall clock has jumped; forward is followed, backward is waited out` | micros | look at the machine's time service |
+//! | warn | `the process ended while this message was in hand; an attempt is counted` | service, message, attempt | look at the message if it repeats |
+//! | warn | `what was in hand is not found; its way in runs suspect` | service, what | nothing; it ends with the next checkpoint |
+//! | warn | `failpoints are active` | points | never in production |
+//! | warn | `published events are missing from the event log` | gaps | readers see a gap; restore a backup if they must not |
+//! | warn | `the engine is rebuilt` | reason | nothing; the start takes longer |
+//! | warn | `a snapshot is named for another position` | path | remove the file if you put it there |
+//! | warn | `a snapshot cannot be used` | path, error | look at the disk |
+//! | warn | `engine failed while closing` | dir | nothing; the next start rebuilds it if it must |
+//! | warn | `the disk is full; the reserve is used to make room` | | free some space |
+//! | warn | `maintenance of the store failed` | error | look at the disk |
+//! | warn | `connection cut off at the end of the drain` | peer | nothing, or allow more time to drain |
+//! | warn | `connection not accepted` | error | raise the limit of open files |
+//! | warn | `fewer connections than configured: the process may open too few files` | connections_max | raise the limit of open files |
+//! | warn | `call refused by a failed service` | service, reason | look at the service's failure |
+//! | error | `a handler panicked` | service, message, reason | a bug in the handler |
+//! | error | `the service has failed` | service, reason | repair the reason, then revive it |
+//! | error | `a supervisor failed` | service, error | a bug of the library; report it |
+//! | error | `a turn hangs; aborting, its message is charged` | service, took | a bug in the handler: it blocks |
+//! | error | `messages of another incarnation are refused` | stream | a backup was restored beside its original |
+//! | error | `an output of a commit panicked` | | a bug of the library; report it |
+//! | error | `a thread of the store panicked` | | a bug of the library; report it |
+//! | error | `failpoints are ignored` | variable, error | correct the variable |
+//! | error | `route panicked` | panic | a bug in a route of the host |
+//! | error | `request failed` | rejection | a rejection of the host's routes that nobody answers |
+//! | error | `answer has no json form` | error | a bug in a reply's `Serialize` |
+//! | error | `turn failed` | code, error | look at the store |
+//! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
+//! | debug | `request answered` | status | |
+//! | debug | `connection ended early` | peer, error | |
