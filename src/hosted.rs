@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::activity::{ActivityContext, ActivityPolicy, Reconciled};
 use crate::codec::CodecError;
-use crate::context::{Context, Turn, View};
+use crate::context::{Context, View};
 use crate::declaration::Declaration;
+use crate::draft::Turn;
 use crate::envelope::{Envelope, Kind};
 use crate::handlers::{ActivityFuture, ActivityResult, Handled, Handlers, JsonDoor};
 use crate::service::Service;

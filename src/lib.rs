@@ -87,6 +87,7 @@ pub mod commit;
 mod config;
 mod context;
 mod declaration;
+mod draft;
 pub mod envelope;
 pub mod error;
 #[cfg(feature = "failpoints")]
@@ -107,6 +108,7 @@ mod saga;
 mod sagas;
 mod service;
 mod shape;
+mod span;
 mod startup;
 mod supervision;
 mod system;
@@ -124,7 +126,7 @@ pub use activity::{
 pub use call::{Answered, CallError, IdempotencyKey};
 pub use clock::{Timestamp, days, hours, minutes, seconds};
 pub use config::Config;
-pub use context::{Context, ContextError, SPAN_ROWS_DEFAULT, Span, TimerId, View};
+pub use context::{Context, ContextError, TimerId, View};
 pub use declaration::{
     AfterDeadLetter, Declaration, DeclaredSaga, HandledMessage, Published, Sent,
 };
@@ -144,6 +146,7 @@ pub use saga::{
     SagaNote, SagaOutcome, SagaProgress, SagaState, Step, StepEffect, StepProgress, Steps,
 };
 pub use service::{Command, Event, Message, Query, Replied, Service};
+pub use span::{SPAN_ROWS_DEFAULT, Span};
 pub use supervision::{Strategy, Supervision};
 pub use system::{CallOptions, JsonAnswer, ShutdownError, StartError, System, SystemBuilder};
 pub use table::{Index, Table};

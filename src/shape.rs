@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::commit::{ServiceId, TableId};
-use crate::context::Shape;
+use crate::draft::Shape;
 use crate::envelope::Kind;
 use crate::hosted::Hosted;
 use crate::turn::{PLANS, TIMERS};

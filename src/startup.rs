@@ -10,8 +10,9 @@ use crate::actors::service_actor::{low_half, read_parked};
 use crate::actors::supervisor::charge;
 use crate::commit::{Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
-use crate::context::{Reads, Shape, Span, TimerId};
+use crate::context::TimerId;
 use crate::declaration::Declaration;
+use crate::draft::{Reads, Shape};
 use crate::envelope::{Envelope, Kind};
 use crate::error::StoreError;
 use crate::hosted::Hosted;
@@ -20,6 +21,7 @@ use crate::parked::{self, DEAD, Origin, PARKED, Why};
 use crate::persistence::running::{InHand, Interrupted};
 use crate::persistence::store::Store;
 use crate::shape::Surroundings;
+use crate::span::Span;
 use crate::system::StartError;
 use crate::turn::{ANSWERS, ANSWERS_BY_TIME, Arrived, CHARGES, From, OwnTables, PLANS, TIMERS};
 

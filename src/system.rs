@@ -14,7 +14,7 @@ use crate::actors::root::{Root, Watchdog};
 use crate::call::{Answered, CallError, IdempotencyKey};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::context::{Reads, Span};
+use crate::draft::Reads;
 use crate::envelope::{Envelope, TraceContext};
 use crate::error::{OpenError, StoreError};
 use crate::handle::{Question, ServiceHandle, ask};
@@ -33,6 +33,7 @@ use crate::persistence::store::{CellState, Store};
 use crate::report::{self, DeadLetter, Health, RecoveredReport, SystemReport};
 use crate::saga::{Orchestrator, Saga};
 use crate::service::Service;
+use crate::span::Span;
 use crate::startup;
 use crate::topology::{Topology, TopologyError};
 

@@ -29,6 +29,8 @@ const LAYERS: [&[&str]; 8] = [
         "handlers",
         "hosted",
         "rejection",
+        "span",
+        "draft",
         "activity",
         "context",
         "table",

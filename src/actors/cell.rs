@@ -15,8 +15,8 @@ use crate::call::CallError;
 use crate::clock::{Clock, MonotonicTime, Timestamp};
 use crate::commit::{Incarnation, Position, Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
-use crate::context::{Reads, Shape, Span};
 use crate::declaration::AfterDeadLetter;
+use crate::draft::{Reads, Shape};
 use crate::error::StoreError;
 use crate::hosted::Hosted;
 use crate::messaging::local::Exchange;
@@ -25,6 +25,7 @@ use crate::messaging::transport::{Delivery, Transport};
 use crate::parked::Origin;
 use crate::persistence::engine::Direction;
 use crate::persistence::store::{CellState, Space, Store};
+use crate::span::Span;
 use crate::supervision::Supervision;
 use crate::turn::OwnTables;
 

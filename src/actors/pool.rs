@@ -14,10 +14,11 @@ use crate::activity::{
 };
 use crate::actors::cell::{Cell, Member};
 use crate::codec::CodecError;
-use crate::context::{Reads, Span};
+use crate::draft::Reads;
 use crate::envelope::Envelope;
 use crate::handlers::ActivityFuture;
 use crate::messaging::retry::{Attempts, Breaker, Next};
+use crate::span::Span;
 
 /// Reaches the pool's actor while there is one.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use crate::TableKey;
 use crate::activity::Activity;
 use crate::clock::Timestamp;
 use crate::codec::{self, Subject};
-use crate::context::Plan;
+use crate::draft::Plan;
 use crate::envelope::{Envelope, Kind};
 use crate::handlers::open_message;
 use crate::rejection::Rejection;

@@ -20,13 +20,15 @@ use crate::TableKey;
 use crate::activity::{Activity, Outcome};
 use crate::clock::Timestamp;
 use crate::codec::{self, CodecError, Subject};
-use crate::context::{Context, Facts, Plan, Shape, Span, TimerId, Turn, View};
+use crate::context::{Context, TimerId, View};
 use crate::declaration::Declaration;
+use crate::draft::{Facts, Plan, Shape, Turn};
 use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::handlers::{Handled, open_reply, seal_message, seal_rejection};
 use crate::hosted::{Hosted, Registered};
 use crate::rejection::Rejection;
 use crate::service::{Command, Event, Message, Query, Service};
+use crate::span::Span;
 use crate::table::Table;
 
 /// Noon of 2026-01-01 UTC: where every kit's time begins.

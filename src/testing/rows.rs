@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::commit::{TableId, Write};
-use crate::context::{Reads, Span};
+use crate::draft::Reads;
 use crate::error::StoreError;
+use crate::span::Span;
 
 type Rows = BTreeMap<Bytes, Bytes>;
 

@@ -13,11 +13,13 @@ use crate::actors::port::{Act, Request, Stop};
 use crate::call::{Answered, CallError, RawAnswer};
 use crate::clock::{Timestamp, new_message_id};
 use crate::commit::{Mark, Output, Sequence, ServiceId, Write};
-use crate::context::{Facts, Reads, Span, TimerId, Turn};
+use crate::context::TimerId;
+use crate::draft::{Facts, Reads, Turn};
 use crate::envelope::{Envelope, Key, Kind};
 use crate::handlers::{ActivityResult, Handled};
 use crate::key::TableKey;
 use crate::parked::{self, Origin};
+use crate::span::Span;
 use crate::turn::{self, AnswerKey, Arrived, From, Setting};
 
 impl ServiceState {

@@ -13,10 +13,12 @@ use super::{ServiceState, ring};
 use crate::actors::cell::{Cell, Member};
 use crate::clock::Timestamp;
 use crate::commit::TableId;
-use crate::context::{Reads, Span, TimerId};
+use crate::context::TimerId;
+use crate::draft::Reads;
 use crate::envelope::{Envelope, Key};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
+use crate::span::Span;
 
 impl ServiceState {
     pub(super) fn load(
