@@ -11,6 +11,8 @@
 //! ends up under the wrong key or is read as the wrong type is refused. The body must be consumed
 //! to its last byte.
 
+pub use crate::json::{check_objects, from_json, to_json};
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +27,10 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// No single value may be larger than this, written or read.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// No message, and no input or output of an activity, may be larger than this. Both of an activity
+/// and the history of their failures fit into one value.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const BINCODE: Configuration<LittleEndian, Varint, Limit<VALUE_BYTES_MAX>> =
     bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
@@ -86,17 +92,26 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The row's key; empty for messages.
     pub key: &'a [u8],
+    bytes_max: usize,
 }
 
 impl<'a> Subject<'a> {
     /// A message of this wire name.
     pub fn message(name: &'a str) -> Subject<'a> {
-        Subject { name, key: &[] }
+        Subject {
+            name,
+            key: &[],
+            bytes_max: MESSAGE_BYTES_MAX,
+        }
     }
 
     /// A row of this table.
     pub fn row(name: &'a str, key: &'a [u8]) -> Subject<'a> {
-        Subject { name, key }
+        Subject {
+            name,
+            key,
+            bytes_max: VALUE_BYTES_MAX,
+        }
     }
 
     fn checksum(&self, sealed: &[u8]) -> u32 {
@@ -138,12 +153,13 @@ pub fn seal<T: Serialize + ?Sized>(
             detail: error.to_string(),
         }
     })?;
-    if bytes.len() > VALUE_BYTES_MAX {
+    if bytes.len() > subject.bytes_max {
         return Err(CodecError::Encode {
             subject: subject.name.to_owned(),
             detail: format!(
-                "{} bytes are more than the limit of {VALUE_BYTES_MAX}",
-                bytes.len()
+                "{} bytes are more than the limit of {}",
+                bytes.len(),
+                subject.bytes_max
             ),
         });
     }
@@ -215,17 +231,6 @@ fn decode_body<T: DeserializeOwned>(subject: Subject<'_>, bytes: &[u8]) -> Resul
         });
     }
     Ok(value)
-}
-
-/// Reads a value from JSON, for the HTTP facade. Unknown fields are refused only where the type
-/// says so (`#[serde(deny_unknown_fields)]`).
-pub fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| error.to_string())
-}
-
-/// Writes a value as JSON, for the HTTP facade.
-pub fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    serde_json::to_vec(value).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ mod handlers;
 mod hosted;
 #[cfg(feature = "http")]
 pub mod http;
+mod json;
 mod key;
 mod messaging;
 mod parked;

@@ -108,6 +108,8 @@ pub(crate) struct DeadRow {
 
 pub(crate) const PARKED: &str = "~parked";
 pub(crate) const DEAD: &str = "~dead";
+/// Longest reason kept.
+const REASON_BYTES_MAX: usize = 4_096;
 /// Failures kept in a row's history; the first and the newest tell the story.
 const HISTORY_MAX: usize = 8;
 
@@ -128,7 +130,10 @@ pub(crate) fn open_dead(key: &[u8], sealed: &[u8]) -> Result<DeadRow, CodecError
 }
 
 /// Adds a failure, dropping from the middle what is too many.
-pub(crate) fn remember(history: &mut Vec<Failure>, failure: Failure) {
+pub(crate) fn remember(history: &mut Vec<Failure>, mut failure: Failure) {
+    // What a panic says may be anything; the row must stay small enough to be stored.
+    let cut = failure.reason.floor_char_boundary(REASON_BYTES_MAX);
+    failure.reason.truncate(cut);
     if history.len() >= HISTORY_MAX {
         history.remove(1);
     }

@@ -373,6 +373,16 @@ struct Inner {
     watchdog: Mutex<Option<Watchdog>>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Handles may outlive the system; whoever waits through one must hear of its end.
+        self.cell.draining.cancel();
+        for member in &self.cell.members {
+            member.port.refuse(CallError::Draining, true);
+        }
+    }
+}
+
 impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let services: Vec<_> = self
@@ -474,7 +484,8 @@ impl System {
         report::health(&self.inner.cell, &self.inner.recovered)
     }
 
-    /// The dead letters of a service, oldest stream position first.
+    /// The dead letters of a service, oldest stream position first: a figure like those of
+    /// [`System::report`], of the newest state, which may not be durable yet.
     pub fn dead_letters(&self, service: &str, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
         let cell = &self.inner.cell;
         let Some(member) = cell.member_named(service) else {

@@ -174,13 +174,13 @@ pub(crate) fn seal_result(result: &ActivityResult) -> Result<Vec<u8>, CodecError
             reason: reason.clone(),
         },
     };
-    codec::seal(Subject::message(RESULT), 1, &stored)
+    codec::seal(Subject::row(RESULT, &[]), 1, &stored)
 }
 
 pub(crate) fn open_result(sealed: &[u8]) -> Result<ActivityResult, CodecError> {
     use crate::activity::Outcome;
     Ok(
-        match codec::open(Subject::message(RESULT), 1, sealed, codec::no_older)? {
+        match codec::open(Subject::row(RESULT, &[]), 1, sealed, codec::no_older)? {
             StoredResult::Done(output) => Outcome::Done(Bytes::from(output)),
             StoredResult::Failed(reason) => Outcome::Failed(reason),
             StoredResult::GaveUp { attempts, reason } => Outcome::GaveUp { attempts, reason },

@@ -129,6 +129,38 @@ async fn an_idempotency_key_is_forgotten_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_stored_anew_is_not_swept_with_the_expired_one() {
+    let test = TestSystem::start(12, both(&Copies::default()))
+        .await
+        .unwrap();
+    let notes = test.system().service::<Notes>();
+    let send = |key: &str| {
+        let key = Some(IdempotencyKey::new("s", key, b"b"));
+        notes.command(note("a", 5)).idempotency(key).send()
+    };
+    for key in ["a", "b", "c"] {
+        send(key).await.unwrap();
+    }
+    test.advance(redeliver::days(8)).await;
+    // Takes the place of an expired answer, and then two others come and sweep.
+    assert!(!send("c").await.unwrap().replayed);
+    for key in ["d", "e"] {
+        send(key).await.unwrap();
+    }
+    assert!(send("c").await.unwrap().replayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_through_a_handle_hears_of_the_systems_end() {
+    let mut test = TestSystem::start(13, both(&Copies::default()))
+        .await
+        .unwrap();
+    let notes = test.system().service::<Notes>();
+    test.kill();
+    assert_eq!(notes.call(note("a", 1)).await, Err(CallError::Draining));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outside_command_that_panics_is_not_accepted_and_not_parked() {
     let test = TestSystem::start(5, both(&Copies::default()))
         .await

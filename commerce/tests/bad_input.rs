@@ -48,6 +48,29 @@ fn without(pointer: &str, name: &str) -> Value {
     })
 }
 
+/// serde would take an array for an object, field by field.
+#[test]
+fn an_array_in_the_place_of_an_object_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let before = world(&server, &mut client);
+    let item = json!({ "product_id": product(0), "quantity": 1 });
+    let address = json!(["Ada", "1 Main St", null, "Berlin", "BE", "10115", "DE"]);
+    let card = json!({ "type": "card", "token": "tok_ok" });
+    let orders = "/api/v1/orders".to_owned();
+    let stock = format!("/api/v1/inventory/products/{}/adjust-stock", product(0));
+    for (path, body) in [
+        (&orders, json!([[item], address, card, null])),
+        (&orders, set("/items", json!([[product(0), 1]]))),
+        (&orders, set("/shipping_address", address)),
+        (&stock, json!([7, "received"])),
+    ] {
+        client.post(path, &body).problem(422, "invalid-body");
+    }
+    assert_eq!(world(&server, &mut client), before);
+}
+
 #[test]
 fn an_order_that_cannot_be_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -77,6 +77,13 @@ pub(crate) struct Suspects {
     pub(crate) timers: bool,
 }
 
+impl Suspects {
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.edge || self.timers || !self.senders.is_empty()
+    }
+}
+
 /// Deliberate failures, for tests and the `failpoints` feature.
 pub(crate) trait Faults: Send + Sync {
     /// Called before a handler runs; may panic or abort.
@@ -216,8 +223,7 @@ impl Member {
     /// Who is suspect now; `checkpoint` is asked only if anybody is.
     pub(crate) fn suspects(&self, checkpoint: impl FnOnce() -> Position) -> Suspects {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        let any = suspects.edge || suspects.timers || !suspects.senders.is_empty();
-        if any && checkpoint() > suspects.since {
+        if suspects.any() && checkpoint() > suspects.since {
             *suspects = Suspects::default();
         }
         suspects.clone()

@@ -233,17 +233,23 @@ impl Port {
     /// From now on every request is answered with this error; those that wait get it at once if
     /// `drop_waiting`.
     pub(crate) fn refuse(&self, error: CallError, drop_waiting: bool) {
-        let waiting = {
+        let (requests, acts) = {
             let mut state = self.state();
             state.refusing = Some(error.clone());
-            if drop_waiting {
-                std::mem::take(&mut state.requests)
-            } else {
-                VecDeque::new()
+            if !drop_waiting {
+                return;
             }
+            let state = &mut *state;
+            (
+                std::mem::take(&mut state.requests),
+                std::mem::take(&mut state.acts),
+            )
         };
-        for request in waiting {
+        for request in requests {
             let _ = request.reply.send(Err(error.clone()));
+        }
+        for (_, done) in acts {
+            let _ = done.send(Err(error.clone()));
         }
     }
 
@@ -290,6 +296,33 @@ impl Port {
         } else {
             None
         }
+    }
+
+    /// Gives back what may not be handled yet; it comes first again.
+    pub(crate) fn put_back(&self, input: Input) {
+        let mut state = self.state();
+        match input {
+            Input::Act(act, done) => state.acts.push_front((act, done)),
+            Input::Result(id, result) => state.results.push_front((id, result)),
+            Input::Request(request) => state.requests.push_front(request),
+            Input::Message {
+                sender,
+                sequence,
+                entry,
+            } => {
+                if let Some(incoming) = state.incoming.get_mut(&sender) {
+                    incoming.put_back(sequence, entry);
+                }
+                if !state.ready.contains(&sender) {
+                    state.ready.push_front(sender);
+                }
+            }
+        }
+    }
+
+    /// Called by the actor when it may not go on now, whatever waits; it will be woken.
+    pub(crate) fn pause(&self) {
+        self.state().awake = false;
     }
 
     /// Called by the actor when it has nothing to do or has done its share: whether it should go

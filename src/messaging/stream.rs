@@ -136,6 +136,11 @@ impl Incoming {
         self.ready.pop_front()
     }
 
+    /// Gives back the message that was popped last.
+    pub(crate) fn put_back(&mut self, sequence: Sequence, entry: Bytes) {
+        self.ready.push_front((sequence, entry));
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }

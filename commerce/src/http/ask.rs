@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
+use redeliver::codec::check_objects;
 use redeliver::http::{Draining, Problem};
 use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
 use serde::Deserialize;
@@ -209,7 +210,7 @@ impl Ask {
 
 /// Reads JSON: what is none is 400, what is not what was asked for is 422.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
+    let read = serde_json::from_slice(body).map_err(|error| {
         // The first thing that is wrong may stand before the end of the JSON.
         let no_json = serde_json::from_slice::<IgnoredAny>(body).err();
         match (no_json, error.classify()) {
@@ -218,14 +219,21 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             (None, Category::Syntax | Category::Eof | Category::Io) => {
                 Problem::malformed(format!("the body cannot be read: {error}"))
             }
-            (None, Category::Data) => Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-body",
-                "The body is not what this route takes",
-            )
-            .detail(format!("{error}; correct it and send it again")),
+            (None, Category::Data) => invalid(&error),
         }
-    })
+    })?;
+    // serde takes an array for an object, field by field; we do not.
+    check_objects::<T>(body).map_err(|error| invalid(&error))?;
+    Ok(read)
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid-body",
+        "The body is not what this route takes",
+    )
+    .detail(format!("{error}; correct it and send it again"))
 }
 
 /// What a caller wrote, short enough to repeat.

@@ -140,6 +140,7 @@ impl ServiceState {
         });
         let mut expired = Vec::new();
         if let Some(key) = &key {
+            let mut replaced = None;
             let row_key = key.row_key();
             let stored = Reads::get(&self.cell.store, self.member.own.answers, &row_key)
                 .map_err(Stop::Store)?;
@@ -160,8 +161,16 @@ impl ServiceState {
                     self.gate(request.reply, answer);
                     return Ok(());
                 }
+                // Its entry by time would take the new answer for the old one.
+                let by_time = (row.at, key.scope.clone(), key.key.clone()).to_bytes();
+                replaced = Some(by_time);
             }
             expired = self.expired_answers(now)?;
+            expired.extend(replaced.map(|by_time| Write {
+                table: self.member.own.answers_by_time,
+                key: by_time,
+                value: None,
+            }));
         }
         let id = new_message_id(now, &mut self.random);
         let envelope = Envelope {
@@ -315,7 +324,14 @@ impl ServiceState {
         let stored =
             Reads::get(&self.cell.store, self.member.own.dead, &key).map_err(Stop::Store)?;
         let Some(stored) = stored else {
-            let _ = done.send(Ok(false));
+            self.cell.store.gate(Box::new(move |durable| {
+                let _ = done.send(match durable {
+                    Ok(_) => Ok(false),
+                    Err(error) => Err(CallError::OutcomeUnknown {
+                        reason: error.to_string(),
+                    }),
+                });
+            }));
             return Ok(());
         };
         let dead = parked::open_dead(&key, &stored).map_err(|error| Stop::Tainted(error.into()))?;

@@ -17,7 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::actors::cell::{Cell, Member};
+use crate::actors::cell::{Cell, Member, Suspects};
 use crate::actors::port::{Input, Stop, Waker};
 use crate::clock::Timestamp;
 use crate::commit::{Epoch, Mark, Sequence, ServiceId, StreamId};
@@ -155,12 +155,11 @@ impl ServiceState {
     fn rest(&mut self) -> bool {
         if self.cell.exhausted() {
             // Queued commits wait for space; new turns would only queue behind them.
-            self.member.port.rest(|_| true, false);
+            self.member.port.pause();
             self.alarm
                 .send_replace(Some(self.cell.now().plus(Duration::from_millis(200))));
             return false;
         }
-        let now = self.cell.now();
         let suspects = self.suspended();
         let parked_max = self.cell.config.parked_max;
         let parked = &self.parked;
@@ -168,11 +167,19 @@ impl ServiceState {
             suspects.senders.contains(&sender) || parked.of_sender(sender) >= parked_max
         };
         let more = self.member.port.rest(paused, !suspects.edge);
+        if suspects.any() {
+            // Only now that the port takes the actor for asleep can a wake-up not be lost.
+            let member = self.member.clone();
+            self.cell.store.gate(Box::new(move |_| member.port.wake()));
+        }
         let timer = self.timers.first().filter(|_| !suspects.timers);
         let due = [timer.map(|timer| timer.due), self.parked.next_at()]
             .into_iter()
             .flatten()
             .min();
+        // The clock is read after the port has gone to rest: what came due before that has rung
+        // in vain, what comes due later will ring.
+        let now = self.cell.now();
         if due.is_some_and(|at| at <= now) {
             if !more {
                 self.member.port.wake();
@@ -185,19 +192,18 @@ impl ServiceState {
         more
     }
 
-    /// The streams (and the edge, and timers) of which nothing may be taken now, because what they have handed
-    /// on is not durable yet and one of their messages has taken the process down before.
-    fn suspended(&self) -> crate::actors::cell::Suspects {
+    /// The streams (and the edge, and timers) of which nothing may be taken now, because what they
+    /// have handed on is not durable yet and one of their messages has taken the process down.
+    fn suspended(&self) -> Suspects {
         let suspects = self.member.suspects(|| self.cell.store.usage().checkpoint);
-        if suspects.senders.is_empty() && !suspects.edge && !suspects.timers {
-            return suspects;
+        if suspects.any() && self.all_durable() {
+            return Suspects::default();
         }
-        if self.cell.store.durable() >= self.cell.store.queued() {
-            return crate::actors::cell::Suspects::default();
-        }
-        let member = self.member.clone();
-        self.cell.store.gate(Box::new(move |_| member.port.wake()));
         suspects
+    }
+
+    fn all_durable(&self) -> bool {
+        self.cell.store.durable() >= self.cell.store.queued()
     }
 
     /// Takes one turn; false if there is nothing to do.
@@ -226,6 +232,17 @@ impl ServiceState {
         let Some(input) = self.member.port.next(paused, !suspects.edge) else {
             return Ok(false);
         };
+        // It may have come in after the suspects were looked at; what is durable by now includes it.
+        let known = self.member.suspects(|| self.cell.store.usage().checkpoint);
+        let doubtful = match &input {
+            Input::Message { sender, .. } => known.senders.contains(sender),
+            Input::Request(request) => known.edge && !request.query,
+            Input::Act(..) | Input::Result(..) => false,
+        };
+        if doubtful && !self.all_durable() {
+            self.member.port.put_back(input);
+            return Ok(false);
+        }
         match input {
             Input::Act(act, done) => self.act(act, done, now)?,
             Input::Result(id, result) => self.finished(id, result, now)?,
