@@ -139,8 +139,8 @@ pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
 pub use rejection::{Rejection, RejectionKind};
 pub use report::{
-    Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport, StreamReport,
-    SystemReport,
+    ActorReport, Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport,
+    StreamReport, SystemReport,
 };
 pub use saga::{
     Answer, Asking, CancelAnswer, Failure, Orchestrator, Resolve, ResolveAnswer, RetryAnswer, Saga,

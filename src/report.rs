@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::actors::cell::{Cell, Life};
+use crate::actors::cell::{CHILDREN, Cell, Life, Status};
 use crate::clock::Timestamp;
 use crate::parked::{DeadReason, Origin};
 use crate::persistence::store::{CellState, Space};
@@ -33,6 +33,8 @@ pub struct ServiceReport {
     pub reason: Option<String>,
     /// Restarts of any of its actors since the start.
     pub restarts: u64,
+    /// The actors of its tree, in start order.
+    pub actors: Vec<ActorReport>,
     /// Panics of its handlers since the start.
     pub panics: u64,
     /// What the last panic said.
@@ -51,6 +53,17 @@ pub struct ServiceReport {
     pub activities: u64,
     /// Dead letters kept.
     pub dead_letters: u64,
+}
+
+/// One actor of a service's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ActorReport {
+    /// `service` takes turns, `relay` re-delivers, `activities` works with the outside.
+    pub role: String,
+    /// `running` or `stopped`.
+    pub state: String,
+    /// How often it was started again.
+    pub restarts: u64,
 }
 
 /// One stream. `sent = waiting + accepted` and
@@ -196,6 +209,7 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             state: life.word().to_owned(),
             reason: if life == Life::Running { None } else { reason },
             restarts: status.restarts.load(Ordering::Relaxed),
+            actors: actors(status),
             panics: status.panics.load(Ordering::Relaxed),
             last_panic: status.last_panic(),
             turns: status.turns.load(Ordering::Relaxed),
@@ -247,6 +261,21 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             disk_syncs: usage.disk_syncs,
         },
     }
+}
+
+fn actors(status: &Status) -> Vec<ActorReport> {
+    let children = CHILDREN.iter().zip(&status.children);
+    children
+        .map(|(role, child)| ActorReport {
+            role: (*role).to_owned(),
+            state: match child.running.load(Ordering::Relaxed) {
+                true => Life::Running.word(),
+                false => Life::Stopped.word(),
+            }
+            .to_owned(),
+            restarts: child.starts.load(Ordering::Relaxed).saturating_sub(1),
+        })
+        .collect()
 }
 
 pub(crate) fn health(cell: &Cell, recovered: &RecoveredReport) -> Health {

@@ -43,7 +43,7 @@ fn unkept(
         .flat_map(quoted)
     {
         let (path, test) = name.split_once("::").unwrap_or((name, ""));
-        if path.contains('/') && !path.contains(' ') && !exists(path) {
+        if path.contains('/') && !path.starts_with('/') && !path.contains(' ') && !exists(path) {
             unkept.push(format!("{name}: there is no {path}"));
         }
         let test = test.rsplit("::").next().unwrap_or(test);

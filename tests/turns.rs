@@ -183,6 +183,17 @@ async fn an_outside_command_that_panics_is_not_accepted_and_not_parked() {
         (report.services[0].restarts, report.services[0].parked),
         (3, 0)
     );
+    let actors = &report.services[0].actors;
+    let seen = |place: usize| {
+        (
+            actors[place].role.as_str(),
+            actors[place].state.as_str(),
+            actors[place].restarts,
+        )
+    };
+    assert_eq!(seen(0), ("service", "running", 3));
+    assert_eq!(seen(1), ("relay", "running", 0));
+    assert_eq!(seen(2), ("activities", "running", 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,11 +122,23 @@ impl Life {
     }
 }
 
+/// The actors of a service's tree, as operators know them, in start order.
+pub(crate) const CHILDREN: [&str; 3] = ["service", "relay", "activities"];
+
+/// One actor of a service's tree.
+#[derive(Debug, Default)]
+pub(crate) struct ChildStatus {
+    pub(crate) running: AtomicBool,
+    pub(crate) starts: AtomicU64,
+}
+
 /// What is visible of a service's tree.
 #[derive(Debug)]
 pub(crate) struct Status {
     life: Mutex<(Life, Option<String>)>,
     pub(crate) restarts: AtomicU64,
+    /// The actors of the tree, in start order: see [`CHILDREN`].
+    pub(crate) children: [ChildStatus; CHILDREN.len()],
     last_panic: Mutex<Option<String>>,
     pub(crate) turns: AtomicU64,
     pub(crate) rejections: AtomicU64,
@@ -149,6 +161,7 @@ impl Status {
         Status {
             life: Mutex::new((Life::Starting, None)),
             restarts: AtomicU64::new(0),
+            children: Default::default(),
             last_panic: Mutex::new(None),
             turns: AtomicU64::new(0),
             rejections: AtomicU64::new(0),

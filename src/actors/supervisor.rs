@@ -191,6 +191,13 @@ impl Tree {
         }
     }
 
+    /// Takes a child that has ended or is to end out of the tree.
+    fn take(&mut self, place: usize) -> Option<Child> {
+        let status = &self.member.status.children[place];
+        status.running.store(false, Ordering::Relaxed);
+        self.children[place].take()
+    }
+
     async fn spawn(&mut self, myself: &ActorRef<Order>, place: usize) -> Result<(), SpawnErr> {
         let arguments = (self.cell.clone(), self.member.clone());
         let supervisor = myself.get_cell();
@@ -212,6 +219,9 @@ impl Tree {
             }
         };
         self.children[place] = Some(Child { actor, join });
+        let child = &self.member.status.children[place];
+        child.running.store(true, Ordering::Relaxed);
+        child.starts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -220,7 +230,7 @@ impl Tree {
             .status
             .set_life(Life::Restarting, Some(cause.clone()));
         self.member.status.restarts.fetch_add(1, Ordering::Relaxed);
-        if let Some(child) = self.children[place].take() {
+        if let Some(child) = self.take(place) {
             // The event arrives while the old state is still alive; its successor must not meet it.
             let _ = child.join.await;
         }
@@ -362,7 +372,7 @@ impl Tree {
     /// Stops children and waits for their ends.
     async fn stop(&mut self, places: &[usize]) {
         for place in places {
-            if let Some(child) = self.children[*place].take() {
+            if let Some(child) = self.take(*place) {
                 let _ = child
                     .actor
                     .stop_and_wait(None, Some(Duration::from_secs(40)))
