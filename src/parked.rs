@@ -345,4 +345,43 @@ mod tests {
             assert_eq!(Origin::from_bytes(&origin.to_bytes()), Some(origin));
         }
     }
+
+    #[test]
+    fn golden_bytes_of_stored_rows_stay_readable() {
+        let failure = Failure {
+            at: Timestamp(5),
+            reason: "boom".into(),
+        };
+        let parked = ParkedRow {
+            why: Why::Failed,
+            attempts: 2,
+            next_at: Timestamp(9),
+            history: vec![failure.clone()],
+            envelope: vec![1, 2],
+            result: Some(vec![3]),
+        };
+        let dead = DeadRow {
+            reason: DeadReason::Exhausted,
+            died_at: Timestamp(7),
+            attempts: 5,
+            history: vec![failure],
+            envelope: vec![1, 2],
+            result: None,
+        };
+        let changed = "the stored format changed: give it a new version and keep reading this one";
+        let golden = include_bytes!("../tests/golden/parked-row-1.bin");
+        assert_eq!(
+            seal_parked(&origin(3), &parked).as_deref(),
+            Ok(&golden[..]),
+            "{changed}"
+        );
+        assert_eq!(open_parked(&origin(3).to_bytes(), golden), Ok(parked));
+        let golden = include_bytes!("../tests/golden/dead-row-1.bin");
+        assert_eq!(
+            seal_dead(&origin(3), &dead).as_deref(),
+            Ok(&golden[..]),
+            "{changed}"
+        );
+        assert_eq!(open_dead(&origin(3).to_bytes(), golden), Ok(dead));
+    }
 }

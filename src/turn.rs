@@ -720,3 +720,31 @@ fn bury(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::activity::Outcome;
+
+    #[test]
+    fn golden_bytes_of_stored_answers_and_results_stay_readable() {
+        let changed = "the stored format changed: give it a new version and keep reading this one";
+        let row = AnswerRow {
+            fingerprint: [7; 16],
+            at: Timestamp(5),
+            answer: Err(Rejection::conflict("out_of_stock", "none left").with("units", 2)),
+        };
+        let golden = include_bytes!("../tests/golden/answer-row-1.bin");
+        let sealed = codec::seal(Subject::row(ANSWERS, b"k"), 1, &row).unwrap();
+        assert_eq!(sealed, golden, "{changed}");
+        assert_eq!(open_answer(b"k", golden), Ok(row));
+        let result = Outcome::GaveUp {
+            attempts: 3,
+            reason: "busy".into(),
+        };
+        let golden = include_bytes!("../tests/golden/activity-result-1.bin");
+        assert_eq!(seal_result(&result).unwrap(), golden, "{changed}");
+        assert_eq!(open_result(golden), Ok(result));
+    }
+}
