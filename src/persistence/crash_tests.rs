@@ -725,6 +725,72 @@ fn what_a_handler_had_in_hand_when_the_process_died_is_named() {
 }
 
 #[test]
+fn what_was_in_hand_is_named_until_it_is_charged_however_many_openings_die_before() {
+    let mut world = worked(9);
+    let (store, names, _) = world.recover();
+    let what = InHand::Message {
+        sender: names.a,
+        sequence: Sequence(3),
+    };
+    store.running(names.b).set(what);
+    drop(store);
+    world.disk.abort();
+    // These die before they charge for it.
+    for _ in 0..3 {
+        let (store, names, recovered) = world.recover();
+        assert_eq!(recovered.interrupted.len(), 1);
+        assert_eq!(recovered.interrupted[0].service, names.b);
+        assert_eq!(recovered.interrupted[0].what, what);
+        drop(store);
+        world.disk.abort();
+    }
+    // This one dies after it has charged, with another in hand.
+    let (store, names, recovered) = world.recover();
+    assert_eq!(recovered.interrupted.len(), 1);
+    store.interrupted_charged();
+    store.running(names.a).set(InHand::Timer { hash: 6 });
+    drop(store);
+    world.disk.abort();
+    let (store, names, recovered) = world.recover();
+    assert_eq!(recovered.interrupted.len(), 1);
+    assert_eq!(recovered.interrupted[0].service, names.a);
+    store.interrupted_charged();
+    drop(store);
+    world.disk.abort();
+    let (_, _, recovered) = world.recover();
+    assert!(!recovered.clean && recovered.interrupted.is_empty());
+}
+
+#[test]
+fn what_was_in_hand_at_an_orderly_end_is_not_charged_after_a_later_crash() {
+    let mut world = worked(10);
+    let (store, names, _) = world.recover();
+    store.running(names.b).set(InHand::Timer { hash: 6 });
+    store.close().unwrap();
+    drop(store);
+    // The next opening dies at any of its operations on the disk.
+    let mut died = 0;
+    for operation in 1.. {
+        world
+            .disk
+            .fail_at(world.disk.operations() + operation, Fault::Eio);
+        let opened = world.open();
+        world.disk.clear_faults();
+        world.disk.abort();
+        match opened {
+            Ok((_, recovered)) => {
+                assert!(!recovered.clean && recovered.interrupted.is_empty());
+                break;
+            }
+            Err(_) => died += 1,
+        }
+    }
+    assert!(died > 5, "{died}");
+    let (_, _, recovered) = world.recover();
+    assert!(!recovered.clean && recovered.interrupted.is_empty());
+}
+
+#[test]
 fn the_journal_goes_when_a_verified_snapshot_has_it() {
     let mut world = worked(6);
     let (store, names, _) = world.recover();
