@@ -223,6 +223,7 @@ impl SystemBuilder {
         startup::charge_interrupted(&cell, &recovered.interrupted)?;
         startup::count_dead_letters(&cell)?;
         durable(&store).await?;
+        store.interrupted_charged();
         let root = Root::start(cell.clone())
             .await
             .map_err(|error| StartError::Tree {

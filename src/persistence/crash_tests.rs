@@ -511,6 +511,104 @@ fn a_spoilt_engine_is_rebuilt_and_nothing_is_missing() {
     }
 }
 
+/// A world without a snapshot, closed in good order, whose engine is then lost.
+fn closed_without_engine(seed: u64) -> World {
+    let mut world = World::new(seed);
+    let (store, _) = world.open().unwrap();
+    let names = world.names(&store).unwrap();
+    for _ in 0..60 {
+        world.turn(&store, &names).unwrap();
+    }
+    // More rows than a checkpoint gives to the engine at once.
+    let keys = (0..300_u16).map(|number| Bytes::from(number.to_be_bytes().to_vec()));
+    let commit = Commit {
+        service: names.a,
+        at: Timestamp(0),
+        seed: 0,
+        cause: Cause::System {
+            note: String::new(),
+        },
+        mark: None,
+        writes: keys
+            .clone()
+            .map(|key| Write {
+                table: names.table,
+                value: Some(key.clone()),
+                key,
+            })
+            .collect(),
+        sends: Vec::new(),
+    };
+    store.queue(names.epoch, commit, Vec::new()).unwrap();
+    world.note(&store, |model| {
+        model.rows.extend(keys.map(|key| (key.clone(), key)));
+    });
+    store.close().unwrap();
+    drop(store);
+    world.engine.destroy();
+    world
+}
+
+#[test]
+fn a_checkpoint_of_a_rebuilt_engine_may_be_interrupted_anywhere() {
+    let mut finished = false;
+    for stop in 0.. {
+        let mut world = closed_without_engine(7);
+        let (store, _, recovered) = world.recover();
+        assert!(recovered.rebuilt.is_some());
+        assert!(recovered.commits > 60, "{}", recovered.commits);
+        world.engine.fail_after(stop);
+        finished = store.checkpoint_now().is_ok();
+        drop(store);
+        // The process is killed, in the same run of the machine: what it wrote is all there.
+        world.disk.abort();
+        world.engine.fail_after(u64::MAX);
+        world.recover();
+        if finished {
+            assert!(stop > 4, "{stop}");
+            break;
+        }
+    }
+    assert!(finished);
+}
+
+#[test]
+fn a_rebuild_without_a_snapshot_may_be_interrupted_anywhere() {
+    let operations = |world: &World| world.disk.operations();
+    let (before, after) = {
+        let mut world = closed_without_engine(8);
+        let before = operations(&world);
+        world.recover();
+        (before, operations(&world))
+    };
+    assert!(after > before);
+    for operation in before + 1..=after {
+        for power_fails in [false, true] {
+            let mut world = closed_without_engine(8);
+            let fault = if power_fails {
+                Fault::Crash
+            } else {
+                Fault::Eio
+            };
+            world.disk.fail_at(operation, fault);
+            let _ = world.open();
+            if power_fails {
+                world.crash();
+            } else {
+                world.disk.abort();
+                world.disk.clear_faults();
+            }
+            let (store, _, _) = world.recover();
+            world.engine.fail_after(2);
+            let _ = store.checkpoint_now();
+            drop(store);
+            world.disk.abort();
+            world.engine.fail_after(u64::MAX);
+            world.recover();
+        }
+    }
+}
+
 #[test]
 fn an_engine_that_fails_at_any_operation_costs_nothing_that_was_acknowledged() {
     for seed in 0..5 {
@@ -624,6 +722,72 @@ fn what_a_handler_had_in_hand_when_the_process_died_is_named() {
     drop(store);
     let (_, _, recovered) = world.recover();
     assert!(recovered.clean && recovered.interrupted.is_empty());
+}
+
+#[test]
+fn what_was_in_hand_is_named_until_it_is_charged_however_many_openings_die_before() {
+    let mut world = worked(9);
+    let (store, names, _) = world.recover();
+    let what = InHand::Message {
+        sender: names.a,
+        sequence: Sequence(3),
+    };
+    store.running(names.b).set(what);
+    drop(store);
+    world.disk.abort();
+    // These die before they charge for it.
+    for _ in 0..3 {
+        let (store, names, recovered) = world.recover();
+        assert_eq!(recovered.interrupted.len(), 1);
+        assert_eq!(recovered.interrupted[0].service, names.b);
+        assert_eq!(recovered.interrupted[0].what, what);
+        drop(store);
+        world.disk.abort();
+    }
+    // This one dies after it has charged, with another in hand.
+    let (store, names, recovered) = world.recover();
+    assert_eq!(recovered.interrupted.len(), 1);
+    store.interrupted_charged();
+    store.running(names.a).set(InHand::Timer { hash: 6 });
+    drop(store);
+    world.disk.abort();
+    let (store, names, recovered) = world.recover();
+    assert_eq!(recovered.interrupted.len(), 1);
+    assert_eq!(recovered.interrupted[0].service, names.a);
+    store.interrupted_charged();
+    drop(store);
+    world.disk.abort();
+    let (_, _, recovered) = world.recover();
+    assert!(!recovered.clean && recovered.interrupted.is_empty());
+}
+
+#[test]
+fn what_was_in_hand_at_an_orderly_end_is_not_charged_after_a_later_crash() {
+    let mut world = worked(10);
+    let (store, names, _) = world.recover();
+    store.running(names.b).set(InHand::Timer { hash: 6 });
+    store.close().unwrap();
+    drop(store);
+    // The next opening dies at any of its operations on the disk.
+    let mut died = 0;
+    for operation in 1.. {
+        world
+            .disk
+            .fail_at(world.disk.operations() + operation, Fault::Eio);
+        let opened = world.open();
+        world.disk.clear_faults();
+        world.disk.abort();
+        match opened {
+            Ok((_, recovered)) => {
+                assert!(!recovered.clean && recovered.interrupted.is_empty());
+                break;
+            }
+            Err(_) => died += 1,
+        }
+    }
+    assert!(died > 5, "{died}");
+    let (_, _, recovered) = world.recover();
+    assert!(!recovered.clean && recovered.interrupted.is_empty());
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub struct Recovered {
     pub rebuilt: Option<String>,
     /// Bytes of a torn last group that were given up; nobody had been told of it.
     pub torn_bytes: u64,
-    /// What handlers had in hand when the process died.
+    /// What handlers had in hand when the process died, and no attempt is known to be charged for;
+    /// see [`Store::interrupted_charged`].
     pub interrupted: Vec<Interrupted>,
 }
 
@@ -112,8 +113,6 @@ struct Parts {
     recovered: Recovered,
     /// The last event that the event log should have.
     logged_events: EventNumber,
-    /// The opening before this one, if it did not end in good order.
-    unclean: Option<u64>,
 }
 
 impl Opening {
@@ -200,7 +199,6 @@ impl Opening {
                 interrupted: Vec::new(),
             },
             logged_events: EventNumber(0),
-            unclean: None,
         })
     }
 
@@ -278,7 +276,6 @@ impl Opening {
         // From here on things are written.
         let mut checkpointer = Checkpointer::new(base);
         self.note_snapshot(&mut checkpointer, journal)?;
-        let unclean = (!clean).then_some(survey.last.opening);
         let mut segments: VecDeque<_> = journal.segments().into();
         let writer = self.continue_journal(journal.incarnation(), survey)?;
         segments.push_back(writer.segment());
@@ -292,7 +289,6 @@ impl Opening {
             segments,
             recovered,
             logged_events: checkpoint.last_event,
-            unclean,
         })
     }
 
@@ -420,8 +416,12 @@ impl Opening {
             .shared(&running_path, RUNNING_BYTES)
             .map_err(|error| self.refused("mapping", &running_path, &error))?;
         let mut recovered = parts.recovered;
-        if let Some(before) = parts.unclean {
-            recovered.interrupted = Running::interrupted(&memory, before);
+        let running = Running::new(memory, self.number);
+        if recovered.clean {
+            running.forget();
+        } else {
+            // Of any earlier opening: the last may have died before it could charge for them.
+            recovered.interrupted = running.interrupted();
         }
         // Cut to what `CHECKPOINT` speaks of; what came after is in memory, from the journal.
         let (log, gaps) = EventLog::open(
@@ -454,7 +454,7 @@ impl Opening {
             parts.cell,
             parts.checkpointer,
             parts.segments,
-            Running::new(memory, self.number),
+            running,
             lock,
         );
         let store = Store::start(core).map_err(|error| OpenError::Io {

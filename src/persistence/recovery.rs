@@ -7,8 +7,11 @@
 //! A = P0, B > P0     a checkpoint to B was interrupted: replay overwrites its parts
 //! anything else      rebuild: newest whole snapshot, then the journal from there
 //! ```
+//!
+//! `CHECKPOINT` follows the engine: after a rebuild it is the snapshot's, or gone if there is none.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,6 +134,7 @@ impl Opening {
         self.engines.destroy().map_err(|error| failed(&error))?;
         let engine = self.open_engine()?;
         let Some((position, path)) = found else {
+            self.forget_checkpoint()?;
             return Ok((CheckpointFile::default(), engine));
         };
         let mut base = load_snapshot(self.disk.as_ref(), &path, engine.as_ref())
@@ -149,6 +153,20 @@ impl Opening {
         replace_file(self.disk.as_ref(), &file, &base.encode())
             .map_err(|error| self.refused("writing", &file, &error))?;
         Ok((base, engine))
+    }
+
+    /// Removes `CHECKPOINT`, of which a new engine holds nothing: the engine's first checkpoint
+    /// may lead to the same position, and while it is under way must not be taken for it. Unlike
+    /// a rewrite this needs no space.
+    fn forget_checkpoint(&self) -> Result<(), OpenError> {
+        let file = CheckpointFile::path(&self.cell_dir);
+        let removed = match self.disk.remove(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        removed
+            .and_then(|()| self.disk.sync_dir(&self.cell_dir))
+            .map_err(|error| self.refused("removing", &file, &error))
     }
 
     /// The newest snapshot that can be read from end to end.

@@ -6,6 +6,9 @@
 //! which is the only death that a message can cause; after a power loss they mean nothing and are
 //! ignored.
 //!
+//! What they name stands until an attempt has been charged for it: an opening that dies before its
+//! charges are durable leaves it to the next, which charges for the slots of any earlier opening.
+//!
 //! ```text
 //! slot (64 bytes): opening id | kind | sender | sequence or hash of key | unused
 //! ```
@@ -65,6 +68,16 @@ impl SharedMemory {
                     .collect(),
             ),
             SharedMemory::Mapped(map) => SharedMemory::Mapped(map.clone()),
+        }
+    }
+
+    /// Writes a mapped file back, so that a power loss does not bring back what was cleared. If
+    /// that fails, no more than an attempt too many would be charged.
+    fn flush(&self) {
+        if let SharedMemory::Mapped(map) = self
+            && let Err(error) = map.flush()
+        {
+            tracing::warn!(%error, "the running file cannot be written back");
         }
     }
 
@@ -134,13 +147,13 @@ impl Running {
         Running { memory, opening }
     }
 
-    /// What the slots of an earlier opening name.
-    pub(crate) fn interrupted(memory: &SharedMemory, opening: u64) -> Vec<Interrupted> {
+    /// What the slots of earlier openings name.
+    pub(crate) fn interrupted(&self) -> Vec<Interrupted> {
         (0..SLOTS)
             .filter_map(|slot| {
-                let word = |n| memory.word(slot * SLOT_WORDS + n);
+                let word = |n| self.memory.word(slot * SLOT_WORDS + n);
                 let load = |n| word(n).map_or(0, |word| word.load(Ordering::Acquire));
-                if load(0) != opening || opening == 0 {
+                if load(0) == 0 || load(0) == self.opening {
                     return None;
                 }
                 let what = match load(1) >> 32 {
@@ -159,6 +172,26 @@ impl Running {
                 })
             })
             .collect()
+    }
+
+    /// Clears the slots of earlier openings: no later one is to charge for them.
+    pub(crate) fn forget(&self) {
+        for slot in 0..SLOTS {
+            if let Some(word) = self.memory.word(slot * SLOT_WORDS) {
+                let found = word.load(Ordering::Acquire);
+                if found != self.opening {
+                    word.store(0, Ordering::Release);
+                }
+            }
+        }
+        self.memory.flush();
+    }
+
+    /// Clears all slots, at an orderly end.
+    pub(crate) fn finish(&self) {
+        for slot in 0..SLOTS {
+            self.slot(ServiceId(slot as u32)).clear();
+        }
     }
 
     pub(crate) fn slot(&self, service: ServiceId) -> RunningSlot {
@@ -226,14 +259,22 @@ mod tests {
         // Beyond the table: no slot, and no harm.
         running.slot(ServiceId(1_000_000)).set(what);
         let again = SharedMemory::mapped(&file).unwrap();
-        let found = Running::interrupted(&again, 7);
-        assert_eq!(
-            found,
-            [Interrupted {
-                service: ServiceId(1),
-                what
-            }]
-        );
-        assert!(Running::interrupted(&again, 8).is_empty());
+        let next = Running::new(again.clone(), 8);
+        let expected = [Interrupted {
+            service: ServiceId(1),
+            what,
+        }];
+        assert_eq!(next.interrupted(), expected);
+        assert!(running.interrupted().is_empty());
+        // An opening that died early takes nothing away from the one after it.
+        let after = Running::new(again, 9);
+        assert_eq!(after.interrupted(), expected);
+        after.slot(ServiceId(2)).set(what);
+        after.forget();
+        assert!(after.interrupted().is_empty());
+        // What is in hand now stays.
+        assert_eq!(next.interrupted()[0].service, ServiceId(2));
+        after.finish();
+        assert!(next.interrupted().is_empty());
     }
 }

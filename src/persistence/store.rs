@@ -361,6 +361,12 @@ impl Store {
         self.core().running.slot(service)
     }
 
+    /// Says that an attempt has been charged, durably, for everything that the opening found
+    /// interrupted. Until then each further opening finds it again.
+    pub fn interrupted_charged(&self) {
+        self.core().running.forget();
+    }
+
     /// Figures.
     pub fn usage(&self) -> Usage {
         self.core().usage()
@@ -398,7 +404,10 @@ impl Store {
             .and_then(|_| core.checkpoint(true))
             .and_then(|_| core.writer().finish());
         let reason = match &closed {
-            Ok(()) => "it was closed".to_owned(),
+            Ok(()) => {
+                core.running.finish();
+                "it was closed".to_owned()
+            }
             Err(error) => error.to_string(),
         };
         core.close_because(reason);
