@@ -89,12 +89,13 @@ fn the_checks_notice_what_they_are_for() {
 
     type Harm = Box<dyn Fn(&mut World, &mut Vec<Told>)>;
     let of = |id: &str| id.to_owned();
-    let (a, b, c, d, e) = (
+    let (a, b, c, d, e, f) = (
         of(&confirmed),
         of(&confirmed),
         of(&cancelled),
         of(&confirmed),
         of(&cancelled),
+        of(&confirmed),
     );
     let harms: Vec<(&str, Harm)> = vec![
         (
@@ -144,8 +145,15 @@ fn the_checks_notice_what_they_are_for() {
         ),
         (
             "an authorisation was made twice",
-            Box::new(|world, _| {
-                let mut line = world.ledger[0].clone();
+            // Of an order that was authorised: the ledger may begin with the one that was declined,
+            // and to be declined twice charges nobody.
+            Box::new(move |world, _| {
+                let mut made = world.ledger.iter().filter(|line| {
+                    line["order_id"] == *f
+                        && line["operation"] == "authorise"
+                        && line["outcome"] == "ok"
+                });
+                let mut line = made.next().unwrap().clone();
                 line["key"] = json!("another");
                 world.ledger.push(line);
             }),

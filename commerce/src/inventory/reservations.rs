@@ -45,7 +45,7 @@ impl Inventory {
                 confirm(order_id, held.lines, held.expires_at, false, cx);
                 return Ok(());
             }
-            Some(over) if over.status == ReservationStatus::Released => {
+            Some(over) if over.given_up => {
                 fail(order_id, ReservationFailure::Released, Vec::new(), cx);
                 return Ok(());
             }
@@ -78,6 +78,7 @@ impl Inventory {
         let reservation = Reservation {
             lines: lines.clone(),
             status: ReservationStatus::Active,
+            given_up: false,
             expires_at: Some(expires_at),
             timer: Some(timer),
             updated_at: cx.now(),
@@ -99,16 +100,15 @@ impl Inventory {
             // What has left, is free already, or never was: nothing becomes free by this.
             Some(_) | None => Vec::new(),
         };
-        let (left, first) = match cx.get(RESERVATIONS, &order_id)? {
-            Some(held) => (
-                held.status == ReservationStatus::Deducted,
-                held.status != ReservationStatus::Released,
-            ),
-            None => (false, true),
-        };
-        // Goods that have left come back as a return, not as a release.
-        if !left && first {
-            self.end(order_id, ReservationStatus::Released, cx)?;
+        match cx.get(RESERVATIONS, &order_id)? {
+            Some(over) if over.given_up => {}
+            // Goods that have left come back as a return, not as a release.
+            Some(left) if left.status == ReservationStatus::Deducted => {}
+            // It shows what became of it, and is given up all the same.
+            Some(over) if over.status == ReservationStatus::Expired => {
+                self.end(order_id, ReservationStatus::Expired, true, cx)?;
+            }
+            Some(_) | None => self.end(order_id, ReservationStatus::Released, true, cx)?,
         }
         cx.publish(StockReleased {
             order_id,
@@ -136,11 +136,11 @@ impl Inventory {
                 }
                 // Dispatch may be known here before the confirmation it followed.
                 ReservationStatus::Committed | ReservationStatus::Deducted => return Ok(()),
-                ReservationStatus::Released => {
+                ReservationStatus::Released | ReservationStatus::Expired if held.given_up => {
                     fail(order_id, ReservationFailure::Released, Vec::new(), cx);
                     return Ok(());
                 }
-                ReservationStatus::Expired => held.lines,
+                ReservationStatus::Released | ReservationStatus::Expired => held.lines,
             },
             None => order.lines,
         };
@@ -210,7 +210,7 @@ impl Inventory {
                 quantity: units,
             });
         }
-        self.end(order_id, ReservationStatus::Deducted, cx)?;
+        self.end(order_id, ReservationStatus::Deducted, false, cx)?;
         cx.publish(StockDeducted {
             order_id,
             lines: deducted,
@@ -232,7 +232,7 @@ impl Inventory {
             return Ok(());
         }
         let lines = self.free(held.lines, cx)?;
-        self.end(order_id, ReservationStatus::Expired, cx)?;
+        self.end(order_id, ReservationStatus::Expired, false, cx)?;
         let at = cx.now();
         cx.publish(StockReleased {
             order_id,
@@ -316,6 +316,7 @@ impl Inventory {
         let reservation = Reservation {
             lines,
             status: ReservationStatus::Committed,
+            given_up: false,
             expires_at: None,
             timer: None,
             updated_at: cx.now(),
@@ -329,6 +330,7 @@ impl Inventory {
         &self,
         order_id: OrderId,
         status: ReservationStatus,
+        given_up: bool,
         cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
         let held = cx.get(RESERVATIONS, &order_id)?;
@@ -338,6 +340,7 @@ impl Inventory {
         let reservation = Reservation {
             lines: held.map(|held| held.lines).unwrap_or_default(),
             status,
+            given_up,
             expires_at: None,
             timer: None,
             updated_at: cx.now(),

@@ -16,8 +16,8 @@ pub const LOW_STOCK: Index<(), ProductId, Stock> =
         stock.low.then_some(())
     });
 
-/// Reservations by order. One that is over stays for 30 days: a released one refuses a request
-/// that comes late.
+/// Reservations by order. One that is over stays for 30 days: one that was given up refuses a
+/// request that comes late.
 pub const RESERVATIONS: Table<OrderId, Reservation> = Table::new("reservations");
 
 /// What is reserved of a product, by product and order; its status is the reservation's.
@@ -33,6 +33,9 @@ pub struct Reservation {
     pub lines: Vec<Units>,
     /// Whether it still holds it.
     pub status: ReservationStatus,
+    /// Whether its order has given it up, also after it had expired: nothing is reserved for that
+    /// order any more.
+    pub given_up: bool,
     /// Until when, while it is active.
     pub expires_at: Option<Timestamp>,
     /// Wakes the service at that time.

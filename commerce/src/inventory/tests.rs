@@ -220,6 +220,34 @@ fn a_release_before_its_request_refuses_the_late_request() {
 }
 
 #[test]
+fn an_expired_reservation_that_is_given_up_stays_expired_and_is_never_made_again() {
+    let mut kit = kit();
+    kit.event(requested(order(1), &[line(1, 4)]));
+    kit.advance(minutes(15));
+    kit.fire_due_timers();
+    for _ in 0..2 {
+        let turn = kit.event(released(order(1)));
+        let answer = &turn.published::<StockReleased>()[0];
+        assert_eq!(
+            (answer.cause, answer.lines.as_slice()),
+            (ReleaseCause::Requested, &[][..])
+        );
+        assert_eq!(status(&mut kit, 1), ReservationStatus::Expired);
+    }
+    let asked = kit.event(requested(order(1), &[line(1, 4)]));
+    let confirmed = kit.event(confirmed(order(1), &[line(1, 4)]));
+    for turn in [asked, confirmed] {
+        let failed = &turn.published::<InventoryReservationFailed>()[0];
+        assert_eq!(failed.reason, ReservationFailure::Released);
+    }
+    assert_eq!(status(&mut kit, 1), ReservationStatus::Expired);
+    assert_eq!(numbers(&mut kit, 1), (10, 0));
+    kit.advance(days(31));
+    kit.fire_due_timers();
+    assert!(kit.get(RESERVATIONS, &order(1)).is_none(), "forgotten");
+}
+
+#[test]
 fn every_release_is_answered_and_frees_once() {
     let mut kit = kit();
     kit.event(requested(order(1), &[line(1, 4)]));

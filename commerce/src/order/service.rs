@@ -139,11 +139,12 @@ impl Orders {
         let reason = pricing::text("reason", &ask.reason)?;
         match order.status() {
             // Asking again changes nothing.
-            OrderStatus::Cancelling | OrderStatus::Cancelled => return show(&id, cx),
-            OrderStatus::ManualReview => return Err(in_review(&id)),
-            OrderStatus::Shipped | OrderStatus::Delivered | OrderStatus::Returned => {
-                return Err(has_left(&id));
+            OrderStatus::Cancelling => return show(&id, cx),
+            over @ (OrderStatus::Cancelled | OrderStatus::Returned) => {
+                return Err(already_over(&id, over));
             }
+            OrderStatus::ManualReview => return Err(in_review(&id)),
+            OrderStatus::Shipped | OrderStatus::Delivered => return Err(has_left(&id)),
             OrderStatus::Pending
             | OrderStatus::Reserved
             | OrderStatus::Paid
@@ -411,6 +412,13 @@ fn no_such_order(id: &OrderId) -> Rejection {
     Rejection::not_found(
         "no_such_order",
         format!("there is no order {id}; check the id"),
+    )
+}
+
+fn already_over(id: &OrderId, status: OrderStatus) -> Rejection {
+    Rejection::conflict(
+        "already_cancelled",
+        format!("order {id} is {status} already; there is nothing left to cancel"),
     )
 }
 

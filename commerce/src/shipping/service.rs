@@ -278,6 +278,11 @@ impl Shipping {
                     "already_dispatched",
                     "the shipment has left already".to_owned(),
                 ),
+                Impossible::NotDelivered => (
+                    "not_delivered",
+                    "the shipment is on its way; deliver it or record a failed delivery first"
+                        .to_owned(),
+                ),
                 Impossible::Over => ("shipment_over", "the shipment's way is over".to_owned()),
                 Impossible::TooLate => (
                     "return_too_late",

@@ -6,6 +6,9 @@
 //!    ▼                             ▼            ▼     third failure          │
 //! cancelled                     delivered   delivery_failed ─────────────────╯
 //! ```
+//!
+//! What nobody has been offered yet does not come back: a return is of a parcel that was delivered
+//! or that somebody did not take.
 
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub enum Impossible {
     NotDispatched,
     /// It has left already.
     AlreadyDispatched,
+    /// It is still on its way to its first delivery or the next.
+    NotDelivered,
     /// Its way is over.
     Over,
     /// It was delivered too long ago.
@@ -71,6 +76,9 @@ pub fn next(status: ShipmentStatus, act: Act) -> Result<ShipmentStatus, Impossib
             Dispatched | InTransit | OutForDelivery | DeliveryFailed | Delivered,
             Act::Cancel | Act::Dispatch,
         ) => Err(Impossible::AlreadyDispatched),
+        (Dispatched | InTransit | OutForDelivery, Act::Return { .. }) => {
+            Err(Impossible::NotDelivered)
+        }
         (Dispatched | InTransit | OutForDelivery | DeliveryFailed, act) => Ok(match act {
             Act::Track(TrackStatus::InTransit) => InTransit,
             Act::Track(TrackStatus::OutForDelivery) => OutForDelivery,
@@ -135,6 +143,17 @@ mod tests {
         let fail = |failures| next(OutForDelivery, Act::FailDelivery { failures });
         assert_eq!(fail(2), Ok(DeliveryFailed));
         assert_eq!(fail(3), Ok(Returned));
+    }
+
+    #[test]
+    fn only_a_parcel_that_was_delivered_or_not_taken_comes_back() {
+        let back = Act::Return {
+            after: Some(Duration::ZERO),
+        };
+        assert_eq!(allowed(back), [DeliveryFailed, Delivered]);
+        for status in [Dispatched, InTransit, OutForDelivery] {
+            assert_eq!(next(status, back), Err(Impossible::NotDelivered));
+        }
     }
 
     #[test]

@@ -373,6 +373,19 @@ fn a_delivered_parcel_comes_back_with_what_was_in_it_and_nothing_else() {
 }
 
 #[test]
+fn a_parcel_on_its_way_does_not_come_back_until_a_delivery_has_failed() {
+    let (mut kit, id) = under_way();
+    let early = kit.command(back(id, &[(1, 2)]));
+    assert_eq!(early.rejection().code, "not_delivered");
+    assert!(early.published_names().is_empty());
+    assert_eq!(status(&mut kit, id), ShipmentStatus::Dispatched);
+    kit.command(missed(id)).reply();
+    let returned = kit.command(back(id, &[(1, 2)]));
+    assert_eq!(returned.published_names(), ["shipment-returned"]);
+    assert_eq!(status(&mut kit, id), ShipmentStatus::Returned);
+}
+
+#[test]
 fn a_parcel_comes_back_within_thirty_days_of_its_delivery() {
     let (mut kit, id) = under_way();
     kit.advance(days(40));

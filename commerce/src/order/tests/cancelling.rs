@@ -68,6 +68,21 @@ fn an_order_that_has_left_or_is_over_cannot_be_cancelled() {
 }
 
 #[test]
+fn an_order_that_is_cancelled_cannot_be_cancelled_again_but_one_on_its_way_there_can() {
+    let mut shop = Shop::placed();
+    shop.cancel().reply();
+    let again = shop.cancel();
+    assert_eq!(again.reply().status, OrderStatus::Cancelling);
+    assert!(again.published_names().is_empty());
+    shop.event(shop.stock_free());
+    shop.kit.deliver_own();
+    let before = shop.view();
+    assert_eq!(before.status, OrderStatus::Cancelled);
+    assert_eq!(shop.cancel().rejection().code, "already_cancelled");
+    assert_eq!(shop.view(), before);
+}
+
+#[test]
 fn an_answer_that_crosses_the_cancellation_changes_nothing_about_it() {
     // What was asked for before the cancellation is answered after it.
     let crossings: [Crossing; 5] = [

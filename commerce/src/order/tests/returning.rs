@@ -20,6 +20,7 @@ fn a_returned_parcel_is_paid_back_and_then_returned() {
         assert!(shop.event(shop.came_back()).is_quiet());
         assert!(shop.event(shop.refunded(RefundKind::Refunded)).is_quiet());
         assert_eq!(shop.status(), "returned");
+        assert_eq!(shop.cancel().rejection().code, "already_cancelled");
     }
 }
 
