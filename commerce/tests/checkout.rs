@@ -225,6 +225,40 @@ fn a_confirmed_order_can_be_cancelled_until_it_leaves() {
 }
 
 #[test]
+fn an_order_that_is_sent_while_it_is_cancelled_is_one_or_the_other_and_both_callers_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let reason = json!({ "reason": "changed my mind" });
+    for _ in 0..20 {
+        let order_id = id(&place(&mut client, &product(0), 1, "tok_ok").expect(200));
+        let path = format!("/api/v1/shipments/order/{order_id}");
+        let shipment = until(&mut client, &path, |shipment| {
+            shipment["status"] == "pending"
+        });
+        let dispatch = format!("/api/v1/shipments/{}/dispatch", id(&shipment));
+        let mut warehouse = server.client();
+        let together = std::sync::Barrier::new(2);
+        let (sent, cancelled) = std::thread::scope(|scope| {
+            let sent = scope.spawn(|| {
+                together.wait();
+                warehouse.request("POST", &dispatch, &[], None)
+            });
+            together.wait();
+            let cancel = format!("/api/v1/orders/{order_id}/cancel");
+            let cancelled = client.post_with(&cancel, &[WAIT], &reason);
+            (sent.join().unwrap(), cancelled)
+        });
+        if sent.status == 200 {
+            cancelled.problem(409, "rejected/already-shipped");
+        } else {
+            assert_eq!(sent.status, 409);
+            assert_eq!(cancelled.expect(200)["status"], "cancelled");
+        }
+    }
+}
+
+#[test]
 fn a_parcel_goes_out_is_charged_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());

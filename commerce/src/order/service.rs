@@ -422,7 +422,8 @@ fn already_over(id: &OrderId, status: OrderStatus) -> Rejection {
     )
 }
 
-fn has_left(id: &OrderId) -> Rejection {
+/// Why an order whose parcel has left is not cancelled.
+pub fn has_left(id: &OrderId) -> Rejection {
     Rejection::conflict(
         "already_shipped",
         format!("order {id} has left already; send it back when it has arrived"),
