@@ -225,6 +225,40 @@ fn a_confirmed_order_can_be_cancelled_until_it_leaves() {
 }
 
 #[test]
+fn an_order_that_is_sent_while_it_is_cancelled_is_one_or_the_other_and_both_callers_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let reason = json!({ "reason": "changed my mind" });
+    for _ in 0..20 {
+        let order_id = id(&place(&mut client, &product(0), 1, "tok_ok").expect(200));
+        let path = format!("/api/v1/shipments/order/{order_id}");
+        let shipment = until(&mut client, &path, |shipment| {
+            shipment["status"] == "pending"
+        });
+        let dispatch = format!("/api/v1/shipments/{}/dispatch", id(&shipment));
+        let mut warehouse = server.client();
+        let together = std::sync::Barrier::new(2);
+        let (sent, cancelled) = std::thread::scope(|scope| {
+            let sent = scope.spawn(|| {
+                together.wait();
+                warehouse.request("POST", &dispatch, &[], None)
+            });
+            together.wait();
+            let cancel = format!("/api/v1/orders/{order_id}/cancel");
+            let cancelled = client.post_with(&cancel, &[WAIT], &reason);
+            (sent.join().unwrap(), cancelled)
+        });
+        if sent.status == 200 {
+            cancelled.problem(409, "rejected/already-shipped");
+        } else {
+            assert_eq!(sent.status, 409);
+            assert_eq!(cancelled.expect(200)["status"], "cancelled");
+        }
+    }
+}
+
+#[test]
 fn a_parcel_goes_out_is_charged_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
@@ -338,8 +372,9 @@ fn a_change_to_a_version_that_is_gone_is_refused() {
         ("\"1\"", 412),
         ("\"theirs\"", 412),
         ("1", 400),
-        ("W/\"1\"", 400),
-        ("\"1\", \"2\"", 400),
+        ("W/\"1\"", 412),
+        ("\"1\", \"2\"", 412),
+        ("*, \"1\"", 400),
     ] {
         let answer = client.post_with(&cancel, &[("if-match", tag)], &reason);
         assert_eq!(answer.status, status, "{tag}");
@@ -347,7 +382,11 @@ fn a_change_to_a_version_that_is_gone_is_refused() {
     // The parcel changes the order once more; then it waits for a person.
     until(&mut client, &path, |order| !order["shipment_id"].is_null());
     let tag = client.get(&path).header("etag").unwrap().to_owned();
-    let present = [("if-match", tag.as_str()), WAIT];
+    let weak = format!("W/{tag}");
+    let answer = client.post_with(&cancel, &[("if-match", &weak)], &reason);
+    answer.problem(412, "rejected/version-changed");
+    let either = format!("\"1\", {tag}");
+    let present = [("if-match", either.as_str()), WAIT];
     let cancelled = client.post_with(&cancel, &present, &reason).expect(200);
     assert_eq!(cancelled["status"], "cancelled");
 }

@@ -124,31 +124,24 @@ impl Ask {
         }
     }
 
-    /// The version that `If-Match` names: the caller's change is for that one and no other.
-    pub(super) fn if_version(&self) -> Result<Option<u64>, Problem> {
-        let mut values = self.headers.get_all(IF_MATCH).iter();
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        let text = value.to_str().unwrap_or_default().trim();
-        if text == "*" && values.next().is_none() {
+    /// The versions that `If-Match` names: the caller's change is for one of them and no other.
+    /// `None` is any, as without the header; a list without a version of ours fits none.
+    pub(super) fn if_version(&self) -> Result<Option<Vec<u64>>, Problem> {
+        let values: Vec<_> = self.headers.get_all(IF_MATCH).iter().collect();
+        if values.is_empty() {
             return Ok(None);
         }
-        let tag = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .filter(|tag| !tag.contains('"'));
-        match (tag, values.next()) {
-            (Some(tag), None) => tag.parse().map(Some).map_err(|_| {
-                Problem::precondition_failed(
-                    "the entity tag of If-Match is none of ours; look again and use the ETag \
-                     of that answer",
-                )
-            }),
-            _ => Err(Problem::bad_request(
-                "send one entity tag in If-Match, as it stood in ETag",
-            )),
+        let texts: Option<Vec<&str>> = values.iter().map(|value| value.to_str().ok()).collect();
+        // Several headers are one list.
+        let text = texts.unwrap_or_default().join(",");
+        if text.trim() == "*" {
+            return Ok(None);
         }
+        versions(&text).map(Some).ok_or_else(|| {
+            Problem::bad_request(
+                "send entity tags in If-Match as they stood in ETag, with a comma between two, or *",
+            )
+        })
     }
 
     /// Sends a command: once, if the caller gave a key.
@@ -236,8 +229,71 @@ fn invalid(error: &dyn std::fmt::Display) -> Problem {
     .detail(format!("{error}; correct it and send it again"))
 }
 
+/// The versions in a list of entity tags; `None` if it is no such list. A tag that is weak or none
+/// of ours is no version: `If-Match` compares strongly (RFC 9110).
+fn versions(list: &str) -> Option<Vec<u64>> {
+    let between = |c| matches!(c, ' ' | '\t' | ',');
+    let mut versions = Vec::new();
+    let mut rest = list.trim_start_matches(between);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let weak = rest.strip_prefix("W/");
+        let (tag, after) = weak.unwrap_or(rest).strip_prefix('"')?.split_once('"')?;
+        let version = tag.parse().ok();
+        // One version has one tag: `"07"` and `"+7"` are not the seventh.
+        let version = version.filter(|version: &u64| version.to_string() == tag);
+        if weak.is_none() {
+            versions.extend(version);
+        }
+        let after = after.trim_start_matches([' ', '\t']);
+        if !after.is_empty() && !after.starts_with(',') {
+            return None;
+        }
+        rest = after.trim_start_matches(between);
+    }
+    Some(versions)
+}
+
 /// What a caller wrote, short enough to repeat.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 64;
     text.chars().take(CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_strong_tag_of_a_list_counts_and_no_weak_or_foreign_one_does() {
+        for (list, found) in [
+            (r#""5""#, &[5][..]),
+            (r#""1", "2""#, &[1, 2]),
+            (" ,\t\"1\" ,, W/\"2\",\"3\", ", &[1, 3]),
+            (r#"W/"5""#, &[]),
+            (r#""theirs", "a,b", """#, &[]),
+            (r#""07", "+7", "-7", "99999999999999999999""#, &[]),
+        ] {
+            assert_eq!(versions(list).unwrap(), found, "{list}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_entity_tags_is_not_guessed_at() {
+        for list in [
+            "",
+            " , ",
+            "5",
+            "*",
+            r#""5"#,
+            r#""5" "6""#,
+            r#"*, "5""#,
+            r#"w/"5""#,
+        ] {
+            assert_eq!(versions(list), None, "{list}");
+        }
+    }
 }

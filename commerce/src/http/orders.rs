@@ -7,6 +7,7 @@ use redeliver::{Answered, Resolve};
 use serde::Deserialize;
 use tokio::time::Instant;
 use warp::http::StatusCode;
+use warp::http::header::HeaderName;
 use warp::reply::Response;
 
 use super::ask::{Ask, MoneyAsked};
@@ -18,6 +19,7 @@ use crate::order::requests::{
     CancelOrder, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder, ResolveOrder,
     RetryPayment, TimelineOfOrder,
 };
+use crate::order::service::has_left;
 use crate::order::{Address, OrderStatus};
 use crate::payment::PaymentMethod;
 
@@ -124,7 +126,29 @@ async fn cancel(ask: Ask) -> Answer {
         reason,
     };
     let cancelling = ask.send(ask.shop.order(), command).await?;
-    outcome(&ask, cancelling, |status| status != OrderStatus::Cancelling).await
+    let there = |status| status != OrderStatus::Cancelling;
+    let (order, status) = settle(&ask, cancelling.reply, there).await;
+    if let Some(problem) = gone_meanwhile(&order) {
+        return Err(waited_or_replayed(&ask, problem, cancelling.replayed));
+    }
+    show_order(&ask, status, &order, cancelling.replayed)
+}
+
+/// Why an order was not cancelled after all, though its cancellation was accepted: it left at that
+/// very moment and shipping refused. Whoever waited is told as if it had left before.
+fn gone_meanwhile(order: &OrderView) -> Option<Problem> {
+    match order.status {
+        OrderStatus::Shipped | OrderStatus::Delivered => Some(has_left(&order.id).into()),
+        OrderStatus::Pending
+        | OrderStatus::Reserved
+        | OrderStatus::Paid
+        | OrderStatus::Confirmed
+        | OrderStatus::PaymentFailed
+        | OrderStatus::Cancelling
+        | OrderStatus::Cancelled
+        | OrderStatus::Returned
+        | OrderStatus::ManualReview => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -241,6 +265,18 @@ fn show_order(ask: &Ask, status: StatusCode, order: &OrderView, replayed: bool) 
     Ok(answer::replayed(response, replayed))
 }
 
+/// A problem with the headers that an order shown instead would have had.
+fn waited_or_replayed(ask: &Ask, mut problem: Problem, replayed: bool) -> Problem {
+    if let Some(wait) = preference::wait(&ask.headers) {
+        let applied = format!("wait={}", wait.as_secs());
+        problem = problem.header(HeaderName::from_static("preference-applied"), &applied);
+    }
+    if replayed {
+        problem = problem.header(HeaderName::from_static("idempotency-replayed"), "true");
+    }
+    problem
+}
+
 /// The order as soon as it is there, or as it is when the time is up or the server stops.
 async fn wait_until(
     ask: &Ask,
@@ -277,4 +313,45 @@ async fn wait_until(
 /// The order's version as an entity tag.
 fn tagged(response: Response, order: &OrderView) -> Response {
     answer::with(response, "etag", &format!("\"{}\"", order.version))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use redeliver::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::money::{Currency, Money};
+
+    fn order(status: OrderStatus) -> OrderView {
+        OrderView {
+            id: OrderId(Uuid::from_u128(1)),
+            customer_id: CustomerId(Uuid::from_u128(2)),
+            status,
+            items: Vec::new(),
+            total: Money::new(1, Currency::EUR),
+            payment_id: None,
+            payment_attempts: 1,
+            payment_failure: None,
+            shipment_id: None,
+            cancel_reason: None,
+            review_reason: None,
+            version: 1,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn a_cancellation_that_shipping_refused_is_answered_as_if_the_parcel_had_left_before() {
+        for status in [OrderStatus::Shipped, OrderStatus::Delivered] {
+            let problem = gone_meanwhile(&order(status)).unwrap();
+            assert_eq!(problem.status(), StatusCode::CONFLICT);
+            assert!(problem.type_uri().ends_with("rejected/already-shipped"));
+        }
+        for status in [OrderStatus::Cancelling, OrderStatus::Cancelled] {
+            assert!(gone_meanwhile(&order(status)).is_none());
+        }
+    }
 }

@@ -50,8 +50,8 @@ pub struct CancelOrder {
     pub order_id: OrderId,
     /// Whose it must be.
     pub customer_id: Option<CustomerId>,
-    /// The version it must have, if said.
-    pub if_version: Option<u64>,
+    /// The versions of which it must have one, if said; an empty list fits no order.
+    pub if_version: Option<Vec<u64>>,
     /// Why.
     pub reason: String,
 }
@@ -64,8 +64,8 @@ pub struct RetryPayment {
     pub order_id: OrderId,
     /// Whose it must be.
     pub customer_id: Option<CustomerId>,
-    /// The version it must have, if said.
-    pub if_version: Option<u64>,
+    /// The versions of which it must have one, if said; an empty list fits no order.
+    pub if_version: Option<Vec<u64>>,
     /// With what.
     pub payment_method: PaymentMethod,
 }
@@ -76,8 +76,8 @@ pub struct RetryPayment {
 pub struct ResolveOrder {
     /// Which order.
     pub order_id: OrderId,
-    /// The version it must have, if said.
-    pub if_version: Option<u64>,
+    /// The versions of which it must have one, if said; an empty list fits no order.
+    pub if_version: Option<Vec<u64>>,
     /// What is to be done.
     pub action: Resolve,
     /// Why.

@@ -135,7 +135,7 @@ impl Orders {
     fn cancel(&self, ask: CancelOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
-        unchanged(&id, &order, ask.if_version)?;
+        unchanged(&id, &order, ask.if_version.as_deref())?;
         let reason = pricing::text("reason", &ask.reason)?;
         match order.status() {
             // Asking again changes nothing.
@@ -175,7 +175,7 @@ impl Orders {
     ) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
-        unchanged(&id, &order, ask.if_version)?;
+        unchanged(&id, &order, ask.if_version.as_deref())?;
         pricing::chargeable(&ask.payment_method)?;
         let status = order.status();
         let not_failed = || {
@@ -218,7 +218,7 @@ impl Orders {
     fn resolve(&self, ask: ResolveOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, None, cx)?;
-        unchanged(&id, &order, ask.if_version)?;
+        unchanged(&id, &order, ask.if_version.as_deref())?;
         let reason = pricing::text("reason", &ask.reason)?;
         let not_in_review = || {
             let status = order.status();
@@ -392,14 +392,15 @@ fn show(id: &OrderId, view: &View<Orders>) -> Result<OrderView, Rejection> {
     Ok(order.view(*id, facts(id, view)?))
 }
 
-/// Whether the order is still the one that the caller has seen.
-fn unchanged(id: &OrderId, order: &Order, seen: Option<u64>) -> Result<(), Rejection> {
+/// Whether the order is still the one, or one of those, that the caller has seen.
+fn unchanged(id: &OrderId, order: &Order, seen: Option<&[u64]>) -> Result<(), Rejection> {
     match seen {
-        Some(seen) if seen != order.version => Err(Rejection::new(
+        Some(seen) if !seen.contains(&order.version) => Err(Rejection::new(
             RejectionKind::Precondition,
             "version_changed",
             format!(
-                "order {id} has version {} by now, not {seen}; look at it and decide again",
+                "order {id} has version {} by now, which is none of those asked for; look at it \
+                 and decide again",
                 order.version
             ),
         )
@@ -422,7 +423,8 @@ fn already_over(id: &OrderId, status: OrderStatus) -> Rejection {
     )
 }
 
-fn has_left(id: &OrderId) -> Rejection {
+/// Why an order whose parcel has left is not cancelled.
+pub fn has_left(id: &OrderId) -> Rejection {
     Rejection::conflict(
         "already_shipped",
         format!("order {id} has left already; send it back when it has arrived"),

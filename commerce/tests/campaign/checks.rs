@@ -175,6 +175,15 @@ fn acts_have_had_their_effect(world: &World, told: &[Told], complaints: &mut Com
             );
         }
     };
+    for act in told.iter().filter(|told| told.is_already_shipped()) {
+        if let Some(order) = act.subject("orders", "cancel") {
+            must(
+                order,
+                &["shipped", "delivered", "returned", "manual_review"],
+                act,
+            );
+        }
+    }
     for act in told.iter().filter(|told| told.accepted()) {
         if let Some(order) = act.subject("orders", "cancel") {
             // Shipping may have refused it: the parcel had left.
@@ -438,6 +447,11 @@ pub fn check_replays(client: &mut Patient, told: &[Told]) -> Complaints {
                 matches!(again.status, 200 | 202) && answer["id"] == told.answer["id"]
             }
             200 | 202 => again.status == told.status && answer == told.answer,
+            // Who waited learnt that the order had left; the stored answer is of before that.
+            409 if told.waited && again.status == 202 => {
+                told.is_already_shipped()
+                    && told.subject("orders", "cancel") == answer["id"].as_str()
+            }
             // A problem carries the id of its request.
             _ => {
                 again.status == told.status

@@ -21,6 +21,14 @@ impl Told {
         matches!(self.status, 200 | 202)
     }
 
+    /// Whether it was refused because the parcel had left.
+    pub fn is_already_shipped(&self) -> bool {
+        self.status == 409
+            && self.answer["type"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("rejected/already-shipped"))
+    }
+
     pub fn is_order(&self) -> bool {
         self.path == "/api/v1/orders"
     }
