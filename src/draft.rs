@@ -28,6 +28,28 @@ pub(crate) trait Reads: std::marker::Send + Sync {
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
 }
 
+/// Reads a whole table, page by page.
+pub(crate) fn for_each_row<E: From<StoreError>>(
+    reads: &dyn Reads,
+    table: TableId,
+    mut each: impl FnMut(Bytes, Bytes) -> Result<(), E>,
+) -> Result<(), E> {
+    const PAGE: usize = 1_000;
+    let mut span = Span::all();
+    loop {
+        let rows = reads.scan(table, &span, PAGE)?;
+        let full = rows.len() == PAGE;
+        let last = rows.last().map(|(key, _)| key.clone());
+        for (key, value) in rows {
+            each(key, value)?;
+        }
+        match last {
+            Some(last) if full => span = Span::all().after_bytes(last),
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// A service's names resolved to durable numbers, once at start.
 pub(crate) struct Shape {
     pub(crate) name: &'static str,

@@ -12,7 +12,7 @@ use crate::commit::{Sequence, ServiceId, StreamId, TableId};
 use crate::config::Config;
 use crate::context::TimerId;
 use crate::declaration::Declaration;
-use crate::draft::{Reads, Shape};
+use crate::draft::{Reads, Shape, for_each_row};
 use crate::envelope::{Envelope, Kind};
 use crate::error::StoreError;
 use crate::hosted::Hosted;
@@ -21,7 +21,6 @@ use crate::parked::{self, DEAD, Origin, PARKED, Why};
 use crate::persistence::running::{InHand, Interrupted};
 use crate::persistence::store::Store;
 use crate::shape::Surroundings;
-use crate::span::Span;
 use crate::system::StartError;
 use crate::turn::{ANSWERS, ANSWERS_BY_TIME, Arrived, CHARGES, From, OwnTables, PLANS, TIMERS};
 
@@ -147,11 +146,11 @@ pub(crate) fn check_orphans(store: &Store, hosted: &[Arc<dyn Hosted>]) -> Result
         let heir = heir(name);
         for (table, own) in store.tables(*id) {
             if own == TIMERS || own == PLANS {
-                each_row(store, table, |_, bytes| {
+                for_each_row::<StartError>(store, table, |_, bytes| {
                     note_orphan(name, heir, &bytes, &mut orphans)
                 })?;
             } else if own == PARKED {
-                each_row(store, table, |key, value| {
+                for_each_row::<StartError>(store, table, |key, value| {
                     let row =
                         parked::open_parked(&key, &value).map_err(|error| damaged(name, &error))?;
                     if row.why == Why::Held {
@@ -214,32 +213,11 @@ fn damaged(service: &str, error: &dyn std::fmt::Display) -> StartError {
     })
 }
 
-fn each_row(
-    store: &Store,
-    table: TableId,
-    mut each: impl FnMut(Bytes, Bytes) -> Result<(), StartError>,
-) -> Result<(), StartError> {
-    const PAGE: usize = 1_000;
-    let mut span = Span::all();
-    loop {
-        let rows = Reads::scan(store, table, &span, PAGE)?;
-        let full = rows.len() == PAGE;
-        let last = rows.last().map(|(key, _)| key.clone());
-        for (key, value) in rows {
-            each(key, value)?;
-        }
-        match last {
-            Some(last) if full => span = Span::all().after_bytes(last),
-            _ => return Ok(()),
-        }
-    }
-}
-
 /// Counts the dead letters kept from earlier.
 pub(crate) fn count_dead_letters(cell: &Cell) -> Result<(), StartError> {
     for member in &cell.members {
         let mut dead = 0;
-        each_row(&cell.store, member.own.dead, |_, _| {
+        for_each_row::<StartError>(&cell.store, member.own.dead, |_, _| {
             dead += 1;
             Ok(())
         })?;
@@ -335,7 +313,7 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
         InHand::Message { sender, sequence } => find_message(cell, member, sender, sequence),
         InHand::Timer { hash } => {
             let mut found = None;
-            each_row(&cell.store, member.own.timers, |key, value| {
+            for_each_row::<StartError>(&cell.store, member.own.timers, |key, value| {
                 let timer = TimerId::from_key(&key).filter(|timer| low_half(timer.id) == hash);
                 if let Some(timer) = timer {
                     found = Some((timer, value));
@@ -364,7 +342,7 @@ fn find(cell: &Cell, member: &Member, what: InHand) -> Result<Found, StartError>
         }
         InHand::Activity { hash } => {
             let mut found = None;
-            each_row(&cell.store, member.own.plans, |key, _| {
+            for_each_row::<StartError>(&cell.store, member.own.plans, |key, _| {
                 found = found
                     .or(<uuid::Uuid as TableKey>::from_bytes(&key)
                         .filter(|id| low_half(*id) == hash));
@@ -423,7 +401,7 @@ fn find_parked(
     is_it: impl Fn(&Origin) -> bool,
 ) -> Result<Found, StartError> {
     let mut found = None;
-    each_row(&cell.store, member.own.parked, |key, _| {
+    for_each_row::<StartError>(&cell.store, member.own.parked, |key, _| {
         found = found.or(Origin::from_bytes(&key).filter(|origin| is_it(origin)));
         Ok(())
     })?;

@@ -14,11 +14,10 @@ use crate::activity::{
 };
 use crate::actors::cell::{Cell, Member};
 use crate::codec::CodecError;
-use crate::draft::Reads;
+use crate::draft::for_each_row;
 use crate::envelope::Envelope;
 use crate::handlers::ActivityFuture;
 use crate::messaging::retry::{Attempts, Breaker, Next};
-use crate::span::Span;
 
 /// Reaches the pool's actor while there is one.
 #[derive(Default)]
@@ -171,21 +170,12 @@ impl Actor for PoolActor {
 
 /// The activities in their rows.
 fn planned(cell: &Cell, member: &Member) -> Result<Vec<Envelope>, ActorProcessingErr> {
-    const PAGE: usize = 1_000;
     let mut found = Vec::new();
-    let mut span = Span::all();
-    loop {
-        let rows = Reads::scan(&cell.store, member.own.plans, &span, PAGE)?;
-        let full = rows.len() == PAGE;
-        let last = rows.last().map(|(key, _)| key.clone());
-        for (_, bytes) in rows {
-            found.push(Envelope::decode(&bytes)?);
-        }
-        match last {
-            Some(last) if full => span = Span::all().after_bytes(last),
-            _ => return Ok(found),
-        }
-    }
+    for_each_row::<ActorProcessingErr>(&cell.store, member.own.plans, |_, bytes| {
+        found.push(Envelope::decode(&bytes)?);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 impl PoolState {

@@ -15,7 +15,7 @@ use crate::clock::{Timestamp, new_message_id};
 use crate::commit::{Mark, Output, Sequence, ServiceId, Write};
 use crate::context::TimerId;
 use crate::draft::{Facts, Reads, Turn};
-use crate::envelope::{Envelope, Key, Kind};
+use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::handlers::{ActivityResult, Handled};
 use crate::key::TableKey;
 use crate::parked::{self, Origin};
@@ -132,8 +132,8 @@ impl ServiceState {
         self.run(arrived, now, None)
     }
 
-    pub(super) fn command(&mut self, request: Request, now: Timestamp) -> Result<(), Stop> {
-        let key = request.idempotency.map(|key| AnswerKey {
+    pub(super) fn command(&mut self, mut request: Request, now: Timestamp) -> Result<(), Stop> {
+        let key = request.idempotency.take().map(|key| AnswerKey {
             fingerprint: key.fingerprint(),
             scope: key.scope,
             key: key.key,
@@ -173,19 +173,7 @@ impl ServiceState {
             }));
         }
         let id = new_message_id(now, &mut self.random);
-        let envelope = Envelope {
-            id,
-            kind: Kind::Command,
-            name: request.name,
-            version: request.version,
-            key: request.key,
-            correlation: id,
-            causation: id,
-            trace: request.trace,
-            at: now,
-            wants_reply: false,
-            body: request.body,
-        };
+        let envelope = from_outside(&request, id, now);
         let bytes = match envelope.encode() {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -239,19 +227,7 @@ impl ServiceState {
 
     pub(super) fn query(&mut self, request: Request, now: Timestamp) -> Result<(), Stop> {
         let id = new_message_id(now, &mut self.random);
-        let envelope = Envelope {
-            id,
-            kind: Kind::Command,
-            name: request.name,
-            version: request.version,
-            key: request.key,
-            correlation: id,
-            causation: id,
-            trace: request.trace,
-            at: now,
-            wants_reply: false,
-            body: request.body,
-        };
+        let envelope = from_outside(&request, id, now);
         let name = envelope.name().to_owned();
         let facts = Facts {
             now,
@@ -368,5 +344,22 @@ impl ServiceState {
             });
         });
         self.commit(concluded, Some(output))
+    }
+}
+
+/// What came from outside begins a conversation of its own.
+fn from_outside(request: &Request, id: MessageId, now: Timestamp) -> Envelope {
+    Envelope {
+        id,
+        kind: Kind::Command,
+        name: request.name.clone(),
+        version: request.version,
+        key: request.key.clone(),
+        correlation: id,
+        causation: id,
+        trace: request.trace,
+        at: now,
+        wants_reply: false,
+        body: request.body.clone(),
     }
 }

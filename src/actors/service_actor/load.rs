@@ -14,11 +14,10 @@ use crate::actors::cell::{Cell, Member};
 use crate::clock::Timestamp;
 use crate::commit::TableId;
 use crate::context::TimerId;
-use crate::draft::Reads;
+use crate::draft::{Reads, for_each_row};
 use crate::envelope::{Envelope, Key};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
-use crate::span::Span;
 
 impl ServiceState {
     pub(super) fn load(
@@ -28,7 +27,7 @@ impl ServiceState {
         cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
         let mut parked = Parked::default();
-        for_each_row(&cell, member.own.parked, |key, value| {
+        for_each_row::<ActorProcessingErr>(&cell.store, member.own.parked, |key, value| {
             let (Some(origin), mut row) =
                 (Origin::from_bytes(&key), parked::open_parked(&key, &value)?)
             else {
@@ -46,12 +45,12 @@ impl ServiceState {
             Ok(())
         })?;
         let mut timers = BTreeSet::new();
-        for_each_row(&cell, member.own.timers, |key, _| {
+        for_each_row::<ActorProcessingErr>(&cell.store, member.own.timers, |key, _| {
             timers.insert(TimerId::from_key(&key).ok_or("a timer has an unreadable key")?);
             Ok(())
         })?;
         let mut planned = 0;
-        for_each_row(&cell, member.own.plans, |_, _| {
+        for_each_row::<ActorProcessingErr>(&cell.store, member.own.plans, |_, _| {
             planned += 1;
             Ok(())
         })?;
@@ -86,28 +85,6 @@ impl ServiceState {
             cell,
             member,
         })
-    }
-}
-
-/// Reads a whole table, page by page.
-pub(crate) fn for_each_row(
-    cell: &Cell,
-    table: TableId,
-    mut each: impl FnMut(Bytes, Bytes) -> Result<(), ActorProcessingErr>,
-) -> Result<(), ActorProcessingErr> {
-    const PAGE: usize = 1_000;
-    let mut span = Span::all();
-    loop {
-        let rows = Reads::scan(&cell.store, table, &span, PAGE)?;
-        let full = rows.len() == PAGE;
-        let last = rows.last().map(|(key, _)| key.clone());
-        for (key, value) in rows {
-            each(key, value)?;
-        }
-        match last {
-            Some(last) if full => span = Span::all().after_bytes(last),
-            _ => return Ok(()),
-        }
     }
 }
 
