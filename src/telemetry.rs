@@ -13,6 +13,7 @@
 //! | warn | `the wall clock has jumped; forward is followed, backward is waited out` | micros | look at the machine's time service |
 //! | warn | `the process ended while this message was in hand; an attempt is counted` | service, message, attempt | look at the message if it repeats |
 //! | warn | `what was in hand is not found; its way in runs suspect` | service, what | nothing; it ends with the next checkpoint |
+//! | warn | `the running file cannot be written back` | error | look at the disk; an attempt may be counted twice |
 //! | warn | `failpoints are active` | points | never in production |
 //! | warn | `published events are missing from the event log` | gaps | readers see a gap; restore a backup if they must not |
 //! | warn | `the engine is rebuilt` | reason | nothing; the start takes longer |
