@@ -14,8 +14,10 @@ use redeliver::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::http::receive_webhook;
+use crate::identity::Identity;
 use crate::inventory::Inventory;
 use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
@@ -25,6 +27,7 @@ use crate::payment::simulated::ledger::LedgerError;
 use crate::payment::simulated::{Pace, SignedWebhook, WebhookSink};
 use crate::payment::webhook::WebhookSecret;
 use crate::payment::{CardToken, Payment, SimulatedProvider};
+use crate::privacy::{Keyring, KeyringError};
 use crate::shipping::{Shipping, SimulatedCarrier};
 
 /// Webhooks of the simulated provider that may be on their way; it waits with further ones.
@@ -39,6 +42,9 @@ pub enum OpenShopError {
     /// The simulated provider's ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The keys of personal data cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
 }
 
 /// The running shop. Cheap to clone.
@@ -48,6 +54,8 @@ pub struct Shop {
     pub system: System,
     /// What webhooks must be signed with.
     pub webhook_secret: WebhookSecret,
+    /// The keys of personal data.
+    pub keyring: Keyring,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -66,12 +74,14 @@ impl Shop {
     pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
-        let system = builder(config, Arc::new(LaterProvider(provider)))
+        let keyring = keyring(config, ledger)?;
+        let system = builder(config, Arc::new(LaterProvider(provider)), keyring.clone())
             .start()
             .await?;
         let mut shop = Shop {
             system,
             webhook_secret: secret.clone(),
+            keyring,
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -93,6 +103,16 @@ impl Shop {
                 Err(error.into())
             }
         }
+    }
+
+    /// The identity service.
+    pub fn identity(&self) -> ServiceHandle<Identity> {
+        self.system.service()
+    }
+
+    /// The catalog service.
+    pub fn catalog(&self) -> ServiceHandle<Catalog> {
+        self.system.service()
     }
 
     /// The order service.
@@ -130,15 +150,24 @@ impl fmt::Debug for Shop {
 /// Who says what to whom, without opening anything.
 pub fn topology() -> Result<Topology, TopologyError> {
     let (_, never) = watch::channel(None);
-    builder(&Config::default(), Arc::new(LaterProvider(never))).topology()
+    let keyring = Keyring::in_memory(0);
+    builder(&Config::default(), Arc::new(LaterProvider(never)), keyring).topology()
 }
 
-/// The services with their configuration, over a payment provider.
-pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBuilder {
+/// The services with their configuration, over a payment provider and the keys of personal data.
+pub fn builder(
+    config: &Config,
+    provider: Arc<dyn PaymentProvider>,
+    keyring: Keyring,
+) -> SystemBuilder {
     let seconds = Duration::from_secs;
     let mut payment = Payment::new(provider);
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
+        .service(Identity { keyring })
+        .service(Catalog {
+            currency: config.currency,
+        })
         .service(Orders {
             currency: config.currency,
             deadlines: Deadlines {
@@ -153,6 +182,17 @@ pub fn builder(config: &Config, provider: Arc<dyn PaymentProvider>) -> SystemBui
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier)))
+}
+
+/// The keyring of the data directory. A shop that has been open before must have one.
+fn keyring(config: &Config, ledger: Ledger) -> Result<Keyring, KeyringError> {
+    match ledger {
+        Ledger::InMemory => Ok(Keyring::in_memory(SystemClock.entropy())),
+        Ledger::InDataDirectory => {
+            let path = config.data.join("keys").join("keyring");
+            Keyring::open(&path, !config.data.join("cells").exists())
+        }
+    }
 }
 
 fn simulated(config: &Config, ledger: Ledger) -> Result<SimulatedProvider, LedgerError> {

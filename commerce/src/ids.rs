@@ -48,12 +48,20 @@ id!(
     OrderId
 );
 id!(
-    /// A user who orders.
-    CustomerId
+    /// A user: a customer, or one of the shop's own people.
+    UserId
 );
 id!(
     /// A product of the catalog.
     ProductId
+);
+id!(
+    /// A category of the catalog.
+    CategoryId
+);
+id!(
+    /// Something that one user is told once.
+    NotificationId
 );
 id!(
     /// What the shop knows about paying one order: all attempts, the capture, the refunds.

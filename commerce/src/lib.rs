@@ -11,6 +11,7 @@ mod wire;
 pub mod ids;
 pub mod money;
 pub mod page;
+pub mod privacy;
 pub mod time;
 
 pub mod app;
@@ -21,7 +22,11 @@ pub mod http;
 pub mod seed;
 pub mod serve;
 
+pub mod analytics;
+pub mod catalog;
+pub mod identity;
 pub mod inventory;
+pub mod notification;
 pub mod order;
 pub mod payment;
 pub mod shipping;

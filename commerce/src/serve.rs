@@ -191,7 +191,8 @@ impl From<OpenShopError> for Failure {
             OpenShopError::System(
                 StartError::Open(_) | StartError::Store(_) | StartError::Recovery { .. },
             )
-            | OpenShopError::Ledger(_) => Exit::Data,
+            | OpenShopError::Ledger(_)
+            | OpenShopError::Keyring(_) => Exit::Data,
             OpenShopError::System(_) => Exit::Failure,
         };
         Failure::new(exit, error.to_string())

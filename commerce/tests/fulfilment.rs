@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use commerce::ids::{CustomerId, OrderId, ProductId};
+use commerce::ids::{OrderId, ProductId, UserId};
 use commerce::inventory::{Inventory, ProductStock, SeedProduct, StockOfProduct};
 use commerce::money::{Currency, Money};
 use commerce::order::{
@@ -19,7 +19,7 @@ use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
 use uuid::Uuid;
 
-const SHOPPER: CustomerId = CustomerId(Uuid::from_u128(1));
+const SHOPPER: UserId = UserId(Uuid::from_u128(1));
 const MUG: ProductId = ProductId(Uuid::from_u128(2));
 
 struct Shop {

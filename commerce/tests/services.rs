@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use commerce::ids::{CustomerId, OrderId, ProductId, RefundId, ShipmentId};
+use commerce::ids::{OrderId, ProductId, RefundId, ShipmentId, UserId};
 use commerce::inventory::{Inventory, SeedProduct, StockOfProduct, Units};
 use commerce::money::{Currency, Money};
 use commerce::order::{
@@ -142,8 +142,8 @@ fn product() -> ProductId {
     ProductId(Uuid::from_u128(1))
 }
 
-fn customer() -> CustomerId {
-    CustomerId(Uuid::from_u128(2))
+fn customer() -> UserId {
+    UserId(Uuid::from_u128(2))
 }
 
 fn order(n: u128) -> OrderId {

@@ -17,7 +17,7 @@ use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::ids::CustomerId;
+use crate::ids::UserId;
 use crate::inventory::SeedProduct;
 use crate::inventory::stock::UNITS_MAX;
 use crate::money::Money;
@@ -217,7 +217,7 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
 /// Places an order and waits until it is confirmed.
 async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refused> {
     let place = PlaceOrder {
-        customer_id: CustomerId(Uuid::from_u128(1 + u128::from(nth >> 40))),
+        customer_id: UserId(Uuid::from_u128(1 + u128::from(nth >> 40))),
         items: items(nth).to_vec(),
         shipping_address: address(),
         payment_method: PaymentMethod::card(CARD),

@@ -16,38 +16,32 @@ use warp::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
-use crate::ids::CustomerId;
+use super::table::Access;
+use crate::app::Shop;
+use crate::identity::Role;
+use crate::ids::UserId;
 
 /// The customer that `development` orders as.
-pub(super) const DEVELOPMENT: CustomerId =
-    CustomerId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
-
-/// What a caller may do beyond ordering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Shipments.
-    Warehouse,
-    /// Stock.
-    InventoryManager,
-    /// Administration of the running system.
-    Operator,
-    /// Everything.
-    Admin,
-}
+pub(super) const DEVELOPMENT: UserId =
+    UserId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     /// Names the caller in the scope of idempotency keys.
     pub(super) name: String,
-    /// The customer the caller orders as.
-    pub(super) customer: CustomerId,
+    /// Who it is.
+    pub(super) user: UserId,
     roles: Vec<Role>,
 }
 
 impl Caller {
-    /// Who sends these headers.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who sends these headers; `None` if they show no credentials.
+    pub(super) async fn of(_shop: &Shop, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+        Caller::development(headers).map(Some)
+    }
+
+    fn development(headers: &HeaderMap) -> Result<Caller, Problem> {
         if !is_local(headers) {
             return Err(Problem::forbidden(
                 "this server acts for whoever is on its machine and so takes no requests of \
@@ -62,16 +56,40 @@ impl Caller {
         }
         Ok(Caller {
             name: "development".to_owned(),
-            customer: DEVELOPMENT,
+            user: DEVELOPMENT,
             roles: vec![Role::Admin],
         })
+    }
+
+    /// Who sends these headers, if that one may pass.
+    pub(super) async fn admitted(
+        shop: &Shop,
+        headers: &HeaderMap,
+        access: Access,
+    ) -> Result<Caller, Problem> {
+        if access == Access::Signed {
+            return Ok(Caller::nobody());
+        }
+        let caller = Caller::of(shop, headers).await?;
+        match (access, caller) {
+            (Access::Public | Access::Signed, caller) => Ok(caller.unwrap_or_else(Caller::nobody)),
+            (Access::SignedIn | Access::Only(_), None) => Err(Problem::unauthorized(
+                "sign in with POST /api/v1/auth/login and send the access token as \
+                 `Authorization: Bearer …`",
+            )),
+            (Access::SignedIn, Some(caller)) => Ok(caller),
+            (Access::Only(role), Some(caller)) => {
+                caller.must_have(role)?;
+                Ok(caller)
+            }
+        }
     }
 
     /// Somebody who may nothing.
     pub(super) fn nobody() -> Caller {
         Caller {
             name: String::new(),
-            customer: CustomerId(Uuid::nil()),
+            user: UserId(Uuid::nil()),
             roles: Vec::new(),
         }
     }
@@ -88,20 +106,14 @@ impl Caller {
         if self.has(role) {
             return Ok(());
         }
-        let role = match role {
-            Role::Warehouse => "warehouse",
-            Role::InventoryManager => "inventory-manager",
-            Role::Operator => "operator",
-            Role::Admin => "admin",
-        };
         Err(Problem::forbidden(format!(
             "this needs the role `{role}`; ask an administrator for it"
         )))
     }
 
-    /// Whether the caller may know of something of this customer's.
-    pub(super) fn may_see(&self, customer: CustomerId, role: Role) -> bool {
-        self.customer == customer || self.has(role)
+    /// Whether the caller may know of something of this user's.
+    pub(super) fn may_see(&self, user: UserId, role: Role) -> bool {
+        self.user == user || self.has(role)
     }
 }
 
@@ -132,16 +144,20 @@ fn is_local_host(authority: &str) -> bool {
 }
 
 /// Lets only operators pass to what is below `/admin`.
-pub(super) fn operator() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+pub(super) fn operator(shop: Shop) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::path::full()
         .and(warp::header::headers_cloned())
-        .and_then(|path: FullPath, headers: HeaderMap| async move {
-            if !path.as_str().starts_with("/admin/") {
-                return Err(warp::reject::not_found());
+        .and_then(move |path: FullPath, headers: HeaderMap| {
+            let shop = shop.clone();
+            async move {
+                if !path.as_str().starts_with("/admin/") {
+                    return Err(warp::reject::not_found());
+                }
+                Caller::admitted(&shop, &headers, Access::Only(Role::Operator))
+                    .await
+                    .map(|_| ())
+                    .map_err(warp::reject::custom)
             }
-            Caller::of(&headers)
-                .and_then(|caller| caller.must_have(Role::Operator))
-                .map_err(warp::reject::custom)
         })
         .untuple_one()
 }
@@ -153,11 +169,11 @@ mod tests {
 
     #[test]
     fn without_credentials_one_is_development_and_with_some_nobody() {
-        let caller = Caller::of(&HeaderMap::new()).unwrap();
+        let caller = Caller::development(&HeaderMap::new()).unwrap();
         assert!(caller.has(Role::Warehouse) && caller.has(Role::Admin));
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
-        assert_eq!(Caller::of(&headers).unwrap_err().status(), 401);
+        assert_eq!(Caller::development(&headers).unwrap_err().status(), 401);
     }
 
     #[test]
@@ -165,7 +181,7 @@ mod tests {
         let of = |name, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
-            Caller::of(&headers).map_err(|problem| problem.status().as_u16())
+            Caller::development(&headers).map_err(|problem| problem.status().as_u16())
         };
         for host in [
             "127.0.0.1:8080",

@@ -5,41 +5,57 @@ use warp::http::StatusCode;
 
 use super::answer;
 use super::ask::Ask;
-use super::caller::Role;
-use super::table::{Answer, Table};
+use super::table::{Access, Answer, Table};
+use crate::identity::Role;
 use crate::inventory::{
     AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, StockList, StockOfProduct,
 };
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/inventory/products", list)
-        .get("/inventory/products/low-stock", low)
-        .get("/inventory/products/{}", one)
-        .get("/inventory/products/{}/reservations", reservations)
-        .post("/inventory/products/{}/adjust-stock", adjust);
+    on.get(
+        "/inventory/products",
+        Access::Only(Role::InventoryManager),
+        list,
+    );
+    on.get(
+        "/inventory/products/low-stock",
+        Access::Only(Role::InventoryManager),
+        low,
+    );
+    on.get(
+        "/inventory/products/{}",
+        Access::Only(Role::InventoryManager),
+        one,
+    );
+    on.get(
+        "/inventory/products/{}/reservations",
+        Access::Only(Role::InventoryManager),
+        reservations,
+    );
+    on.post(
+        "/inventory/products/{}/adjust-stock",
+        Access::Only(Role::InventoryManager),
+        adjust,
+    );
 }
 
 async fn list(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::InventoryManager)?;
     let page = ask.page()?;
     answer::ok(&ask.query(ask.shop.inventory(), StockList { page }).await?)
 }
 
 async fn low(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::InventoryManager)?;
     let page = ask.page()?;
     answer::ok(&ask.query(ask.shop.inventory(), LowStock { page }).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::InventoryManager)?;
     let product_id = ask.id()?;
     let query = StockOfProduct { product_id };
     answer::ok(&ask.query(ask.shop.inventory(), query).await?)
 }
 
 async fn reservations(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::InventoryManager)?;
     let product_id = ask.id()?;
     let page = ask.page()?;
     let inventory = ask.shop.inventory();
@@ -58,7 +74,6 @@ struct Adjustment {
 }
 
 async fn adjust(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::InventoryManager)?;
     let product_id = ask.id()?;
     let Adjustment { delta, reason } = ask.json()?;
     let command = AdjustStock {

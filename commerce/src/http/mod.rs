@@ -46,7 +46,7 @@ pub const API: &str = "/api/v1";
 /// Every route of the shop, with health and administration.
 pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
     let system = shop.system.clone();
-    let administration = caller::operator().and(server::admin(system.clone()));
+    let administration = caller::operator(shop.clone()).and(server::admin(system.clone()));
     let table = Arc::new(table());
     let services = warp::path::full()
         .and(warp::method())
@@ -77,10 +77,9 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                   body: Bytes| {
                 let shop = shop.clone();
                 async move {
-                    let caller = match Caller::of(&headers) {
+                    let caller = match Caller::admitted(&shop, &headers, found.access).await {
                         Ok(caller) => caller,
-                        Err(problem) if !found.signed => return problem.into_response(),
-                        Err(_) => Caller::nobody(),
+                        Err(problem) => return problem.into_response(),
                     };
                     let ask = Ask {
                         shop,

@@ -11,10 +11,10 @@ use warp::http::header::HeaderName;
 use warp::reply::Response;
 
 use super::ask::{Ask, MoneyAsked};
-use super::caller::Role;
-use super::table::{Answer, Table};
+use super::table::{Access, Answer, Table};
 use super::{API, answer, preference};
-use crate::ids::{CustomerId, OrderId};
+use crate::identity::Role;
+use crate::ids::{OrderId, UserId};
 use crate::order::requests::{
     CancelOrder, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder, ResolveOrder,
     RetryPayment, TimelineOfOrder,
@@ -24,13 +24,13 @@ use crate::order::{Address, OrderStatus};
 use crate::payment::PaymentMethod;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/orders", list)
-        .post("/orders", place)
-        .get("/orders/{}", one)
-        .get("/orders/{}/timeline", timeline)
-        .post("/orders/{}/cancel", cancel)
-        .post("/orders/{}/resolve", resolve)
-        .post("/orders/{}/payment/retry", retry_payment);
+    on.get("/orders", Access::SignedIn, list);
+    on.post("/orders", Access::SignedIn, place);
+    on.get("/orders/{}", Access::SignedIn, one);
+    on.get("/orders/{}/timeline", Access::SignedIn, timeline);
+    on.post("/orders/{}/cancel", Access::SignedIn, cancel);
+    on.post("/orders/{}/resolve", Access::Only(Role::Admin), resolve);
+    on.post("/orders/{}/payment/retry", Access::SignedIn, retry_payment);
 }
 
 #[derive(Deserialize)]
@@ -72,7 +72,7 @@ impl From<AddressAsked> for Address {
 async fn place(ask: Ask) -> Answer {
     let new: NewOrder = ask.json()?;
     let command = PlaceOrder {
-        customer_id: ask.caller.customer,
+        customer_id: ask.caller.user,
         items: new.items,
         shipping_address: new.shipping_address.into(),
         payment_method: new.payment_method,
@@ -159,7 +159,6 @@ struct Resolution {
 }
 
 async fn resolve(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Admin)?;
     let order_id = ask.id()?;
     let Resolution { action, reason } = ask.json()?;
     let command = ResolveOrder {
@@ -192,8 +191,8 @@ async fn retry_payment(ask: Ask) -> Answer {
 }
 
 /// Whose orders the caller may see; everybody's for administrators.
-fn whose(ask: &Ask) -> Option<CustomerId> {
-    (!ask.caller.has(Role::Admin)).then_some(ask.caller.customer)
+fn whose(ask: &Ask) -> Option<UserId> {
+    (!ask.caller.has(Role::Admin)).then_some(ask.caller.user)
 }
 
 async fn show(ask: &Ask, order_id: OrderId) -> Result<OrderView, Problem> {
@@ -327,7 +326,7 @@ mod tests {
     fn order(status: OrderStatus) -> OrderView {
         OrderView {
             id: OrderId(Uuid::from_u128(1)),
-            customer_id: CustomerId(Uuid::from_u128(2)),
+            customer_id: UserId(Uuid::from_u128(2)),
             status,
             items: Vec::new(),
             total: Money::new(1, Currency::EUR),

@@ -5,15 +5,15 @@ use warp::http::StatusCode;
 
 use super::answer;
 use super::ask::{Ask, MoneyAsked};
-use super::caller::Role;
-use super::table::{Answer, Table};
+use super::table::{Access, Answer, Table};
+use crate::identity::Role;
 use crate::payment::{PaymentById, PaymentOfOrder, PaymentView, RefundPayment};
 use redeliver::http::Problem;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/payments/{}", one)
-        .get("/payments/order/{}", of_order)
-        .post("/payments/{}/refund", refund);
+    on.get("/payments/{}", Access::SignedIn, one);
+    on.get("/payments/order/{}", Access::SignedIn, of_order);
+    on.post("/payments/{}/refund", Access::Only(Role::Admin), refund);
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -43,7 +43,6 @@ struct Refund {
 }
 
 async fn refund(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Admin)?;
     let payment_id = ask.id()?;
     let Refund { amount, reason } = ask.json()?;
     let command = RefundPayment {

@@ -6,8 +6,8 @@ use warp::http::StatusCode;
 
 use super::answer;
 use super::ask::Ask;
-use super::caller::Role;
-use super::table::{Answer, Table};
+use super::table::{Access, Answer, Table};
+use crate::identity::Role;
 use crate::shipping::{
     DelayedShipments, Deliver, Dispatch, PendingShipments, RecordDeliveryAttempt, ReturnShipment,
     ReturnedItem, ShipmentById, ShipmentByTracking, ShipmentOfOrder, ShipmentView, Track,
@@ -15,27 +15,45 @@ use crate::shipping::{
 };
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/shipments/pending", pending)
-        .get("/shipments/delayed", delayed)
-        .get("/shipments/{}", one)
-        .get("/shipments/order/{}", of_order)
-        .get("/shipments/tracking/{}", by_tracking)
-        .post("/shipments/{}/dispatch", dispatch)
-        .post("/shipments/{}/tracking", track)
-        .post("/shipments/{}/delivery-attempt", delivery_attempt)
-        .post("/shipments/{}/delivered", delivered)
-        .post("/shipments/{}/returned", returned);
+    on.get("/shipments/pending", Access::Only(Role::Warehouse), pending);
+    on.get("/shipments/delayed", Access::Only(Role::Warehouse), delayed);
+    on.get("/shipments/{}", Access::SignedIn, one);
+    on.get("/shipments/order/{}", Access::SignedIn, of_order);
+    on.get("/shipments/tracking/{}", Access::SignedIn, by_tracking);
+    on.post(
+        "/shipments/{}/dispatch",
+        Access::Only(Role::Warehouse),
+        dispatch,
+    );
+    on.post(
+        "/shipments/{}/tracking",
+        Access::Only(Role::Warehouse),
+        track,
+    );
+    on.post(
+        "/shipments/{}/delivery-attempt",
+        Access::Only(Role::Warehouse),
+        delivery_attempt,
+    );
+    on.post(
+        "/shipments/{}/delivered",
+        Access::Only(Role::Warehouse),
+        delivered,
+    );
+    on.post(
+        "/shipments/{}/returned",
+        Access::Only(Role::Warehouse),
+        returned,
+    );
 }
 
 async fn pending(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let page = ask.page()?;
     let query = PendingShipments { page };
     answer::ok(&ask.query(ask.shop.shipping(), query).await?)
 }
 
 async fn delayed(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let page = ask.page()?;
     let query = DelayedShipments { page };
     answer::ok(&ask.query(ask.shop.shipping(), query).await?)
@@ -75,7 +93,6 @@ struct Dispatching {
 }
 
 async fn dispatch(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Dispatching {
         carrier,
@@ -99,7 +116,6 @@ struct Tracking {
 }
 
 async fn track(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Tracking {
         status,
@@ -123,7 +139,6 @@ struct Attempt {
 }
 
 async fn delivery_attempt(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Attempt { reason } = ask.json()?;
     let command = RecordDeliveryAttempt {
@@ -139,7 +154,6 @@ async fn delivery_attempt(ask: Ask) -> Answer {
 struct Nothing {}
 
 async fn delivered(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Nothing {} = ask.json_or_nothing()?;
     let answered = ask.send(ask.shop.shipping(), Deliver { shipment_id });
@@ -153,7 +167,6 @@ struct Return {
 }
 
 async fn returned(ask: Ask) -> Answer {
-    ask.caller.must_have(Role::Warehouse)?;
     let shipment_id = ask.id()?;
     let Return { items } = ask.json()?;
     let command = ReturnShipment { shipment_id, items };

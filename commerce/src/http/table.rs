@@ -11,11 +11,25 @@ use warp::reply::Response;
 
 use super::API;
 use super::ask::Ask;
+use crate::identity::Role;
 
 /// What a route answers.
 pub(super) type Answer = Result<Response, Problem>;
 
 type Route = Arc<dyn Fn(Ask) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+
+/// Whom a route lets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody. Who shows credentials is known by them; bad ones are refused.
+    Public,
+    /// Whoever is signed in. The route itself tells what is the caller's own.
+    SignedIn,
+    /// Who has this role, or every role.
+    Only(Role),
+    /// Other companies' systems, which sign what they send.
+    Signed,
+}
 
 /// All routes, in the order in which they are tried: literal paths before those that capture.
 #[derive(Default)]
@@ -23,10 +37,15 @@ pub(super) struct Table {
     entries: Vec<Entry>,
 }
 
-struct Entry {
-    method: Method,
+/// A route and what is known of it.
+pub(super) struct Entry {
+    pub(super) method: Method,
+    /// With `{}` for what it leaves open.
+    pub(super) path: String,
+    pub(super) access: Access,
+    /// What it does, in one line.
+    pub(super) about: &'static str,
     segments: Vec<&'static str>,
-    signed: bool,
     route: Route,
 }
 
@@ -36,33 +55,55 @@ pub(super) struct Found {
     pub(super) route: Route,
     /// The parts of the path that the route left open.
     pub(super) captured: Vec<String>,
-    /// Whether requests prove themselves by a signature instead of by a caller.
-    pub(super) signed: bool,
+    /// Whom it lets pass.
+    pub(super) access: Access,
+}
+
+impl Entry {
+    /// Says what the route does, in one line.
+    pub(super) fn about(&mut self, text: &'static str) -> &mut Entry {
+        self.about = text;
+        self
+    }
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident, $method:ident;)*) => {$(
+        $(#[$doc])*
+        pub(super) fn $name<F>(
+            &mut self,
+            path: &'static str,
+            access: Access,
+            route: fn(Ask) -> F,
+        ) -> &mut Entry
+        where
+            F: Future<Output = Answer> + Send + 'static,
+        {
+            self.add(Method::$method, API, path, access, route)
+        }
+    )*};
 }
 
 impl Table {
-    /// A route to read something. `path` is below [`API`]; `{}` captures a segment.
-    pub(super) fn get<F>(&mut self, path: &'static str, route: fn(Ask) -> F) -> &mut Table
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        self.add(Method::GET, API, path, false, route)
+    methods! {
+        /// A route to read something. `path` is below [`API`]; `{}` captures a segment.
+        get, GET;
+        /// A route to do something or to make something new.
+        post, POST;
+        /// A route to put something in the place of what is there.
+        put, PUT;
+        /// A route to change a part of something.
+        patch, PATCH;
+        /// A route to remove something.
+        delete, DELETE;
     }
 
-    /// A route to change something.
-    pub(super) fn post<F>(&mut self, path: &'static str, route: fn(Ask) -> F) -> &mut Table
+    /// A route outside [`API`] for other companies' systems.
+    pub(super) fn signed_post<F>(&mut self, path: &'static str, route: fn(Ask) -> F) -> &mut Entry
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        self.add(Method::POST, API, path, false, route)
-    }
-
-    /// A route for other companies' systems, which sign what they send.
-    pub(super) fn signed_post<F>(&mut self, path: &'static str, route: fn(Ask) -> F) -> &mut Table
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        self.add(Method::POST, "", path, true, route)
+        self.add(Method::POST, "", path, Access::Signed, route)
     }
 
     fn add<F>(
@@ -70,19 +111,22 @@ impl Table {
         method: Method,
         under: &'static str,
         path: &'static str,
-        signed: bool,
+        access: Access,
         route: fn(Ask) -> F,
-    ) -> &mut Table
+    ) -> &mut Entry
     where
         F: Future<Output = Answer> + Send + 'static,
     {
         self.entries.push(Entry {
             method,
+            path: format!("{under}{path}"),
+            access,
+            about: "",
             segments: segments(under).chain(segments(path)).collect(),
-            signed,
             route: Arc::new(move |ask| Box::pin(route(ask))),
         });
-        self
+        let last = self.entries.len() - 1;
+        &mut self.entries[last]
     }
 
     /// The route for this request; `None` if the path has none, a problem if the method is wrong.
@@ -97,7 +141,7 @@ impl Table {
                 return Ok(Some(Found {
                     route: entry.route.clone(),
                     captured,
-                    signed: entry.signed,
+                    access: entry.access,
                 }));
             }
             if !others.contains(&entry.method) {
@@ -150,10 +194,10 @@ mod tests {
 
     fn table() -> Table {
         let mut on = Table::default();
-        on.get("/things/new", nothing)
-            .get("/things/{}", nothing)
-            .post("/things", nothing)
-            .get("/things", nothing);
+        on.get("/things/new", Access::Public, nothing);
+        on.get("/things/{}", Access::Public, nothing);
+        on.post("/things", Access::Public, nothing);
+        on.get("/things", Access::Public, nothing);
         on
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::tables::{RESERVATIONS, RESERVED_OF_PRODUCT, STOCK, STOCK_LEDGER};
 use super::*;
-use crate::ids::{CustomerId, PaymentId, ShipmentId};
+use crate::ids::{PaymentId, ShipmentId, UserId};
 use crate::money::{Currency, Money};
 use crate::order::{
     Address, InventoryReservationReleased, InventoryReservationRequested, OrderConfirmed,
@@ -55,7 +55,7 @@ fn released(order_id: OrderId) -> InventoryReservationReleased {
 fn confirmed(order_id: OrderId, lines: &[Units]) -> OrderConfirmed {
     OrderConfirmed {
         order_id,
-        customer_id: CustomerId(Uuid::from_u128(7)),
+        customer_id: UserId(Uuid::from_u128(7)),
         lines: lines.to_vec(),
         total: Money::new(100, Currency::EUR),
         payment_id: PaymentId(Uuid::from_u128(8)),
@@ -76,7 +76,7 @@ fn dispatched(order_id: OrderId, lines: &[Units]) -> ShipmentDispatched {
     ShipmentDispatched {
         order_id,
         shipment_id: ShipmentId(Uuid::from_u128(9)),
-        customer_id: CustomerId(Uuid::from_u128(7)),
+        customer_id: UserId(Uuid::from_u128(7)),
         carrier: "c".into(),
         tracking_number: "t".into(),
         lines: lines.to_vec(),
@@ -88,7 +88,7 @@ fn returned(order_id: OrderId, items: &[(u128, u32, bool)]) -> ShipmentReturned 
     ShipmentReturned {
         order_id,
         shipment_id: ShipmentId(Uuid::from_u128(9)),
-        customer_id: CustomerId(Uuid::from_u128(7)),
+        customer_id: UserId(Uuid::from_u128(7)),
         items: items
             .iter()
             .map(|(n, quantity, restock)| ReturnedItem {

@@ -26,7 +26,7 @@ use super::{
     OrderConfirmed, OrderDelivered, OrderLine, OrderShipped, OrderStatus, PaymentRefundRequested,
     PaymentRequested, ShipmentCancellationRequested,
 };
-use crate::ids::{CustomerId, OrderId, PaymentId, RefundId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, RefundId, ShipmentId, UserId};
 use crate::inventory::{InventoryReservationConfirmed, ReleaseCause, StockReleased, Units};
 use crate::money::{Currency, Money};
 use crate::payment::{
@@ -87,7 +87,7 @@ pub struct Fulfilment;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Course {
     /// Whose it is.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What was ordered.
     pub lines: Vec<OrderLine>,
     /// What it costs.
@@ -352,7 +352,7 @@ fn progress(state: &SagaState) -> Option<OrderStatus> {
 /// Asks payment to give back all that the order has cost.
 pub(super) fn refund_request(
     order_id: OrderId,
-    customer_id: CustomerId,
+    customer_id: UserId,
     currency: Currency,
     reason: String,
     at: Timestamp,

@@ -7,7 +7,7 @@
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, RefundId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::Units;
 use crate::money::{Currency, Money};
 use crate::order::Address;
@@ -45,7 +45,7 @@ pub struct OrderCreated {
     /// Which.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What was ordered.
     pub lines: Vec<OrderLine>,
     /// What it costs.
@@ -61,7 +61,7 @@ pub struct OrderConfirmed {
     /// Which.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What is to be sent.
     pub lines: Vec<Units>,
     /// What it costs.
@@ -81,7 +81,7 @@ pub struct OrderCancelled {
     /// Which.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// Why.
     pub reason: String,
     /// What it would have cost.
@@ -97,7 +97,7 @@ pub struct OrderShipped {
     /// Which.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// In which parcel.
     pub shipment_id: ShipmentId,
     /// Who carries it.
@@ -115,7 +115,7 @@ pub struct OrderDelivered {
     /// Which.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// In which parcel.
     pub shipment_id: ShipmentId,
     /// When.
@@ -127,7 +127,7 @@ pub struct OrderDelivered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductAddedToCart {
     /// Whose cart.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What.
     pub product_id: ProductId,
     /// How many are in the cart now.
@@ -143,7 +143,7 @@ pub struct ProductPurchased {
     /// In which order.
     pub order_id: OrderId,
     /// By whom.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What.
     pub product_id: ProductId,
     /// Its name when it was ordered.
@@ -190,7 +190,7 @@ pub struct PaymentRequested {
     /// For which order.
     pub order_id: OrderId,
     /// Who pays.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// 1 for the first attempt. A higher one replaces those before it.
     pub attempt: u32,
     /// How much.
@@ -209,7 +209,7 @@ pub struct PaymentRefundRequested {
     /// For which order.
     pub order_id: OrderId,
     /// Who had paid.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// Which return; see [`RefundId::of_whole_order`].
     pub refund_id: RefundId,
     /// How much of what was captured. `None`: all that is left, and nothing may be authorised or

@@ -7,7 +7,7 @@
 use redeliver::{Resolve, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::money::Money;
 use crate::order::status::OrderStatus;
 use crate::order::{Address, OrderLine};
@@ -20,7 +20,7 @@ use crate::time::rfc3339;
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrder {
     /// Who orders.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What: 1 to 100 products, each once.
     pub items: Vec<OrderItem>,
     /// Where it goes.
@@ -49,7 +49,7 @@ pub struct CancelOrder {
     /// Which.
     pub order_id: OrderId,
     /// Whose it must be.
-    pub customer_id: Option<CustomerId>,
+    pub customer_id: Option<UserId>,
     /// The versions of which it must have one, if said; an empty list fits no order.
     pub if_version: Option<Vec<u64>>,
     /// Why.
@@ -63,7 +63,7 @@ pub struct RetryPayment {
     /// Which order.
     pub order_id: OrderId,
     /// Whose it must be.
-    pub customer_id: Option<CustomerId>,
+    pub customer_id: Option<UserId>,
     /// The versions of which it must have one, if said; an empty list fits no order.
     pub if_version: Option<Vec<u64>>,
     /// With what.
@@ -121,7 +121,7 @@ pub struct OrderView {
     /// Its id.
     pub id: OrderId,
     /// Whose it is.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What has become of it.
     pub status: OrderStatus,
     /// What was ordered, at the prices of that time.
@@ -157,7 +157,7 @@ pub struct OrderById {
     /// Which.
     pub order_id: OrderId,
     /// Whose it must be.
-    pub customer_id: Option<CustomerId>,
+    pub customer_id: Option<UserId>,
 }
 
 /// Asks for orders, newest first.
@@ -165,7 +165,7 @@ pub struct OrderById {
 #[serde(deny_unknown_fields)]
 pub struct OrdersList {
     /// Whose; everybody's if not said.
-    pub customer_id: Option<CustomerId>,
+    pub customer_id: Option<UserId>,
     /// Only these.
     pub status: Option<OrderStatus>,
     /// Which part.
@@ -179,7 +179,7 @@ pub struct TimelineOfOrder {
     /// Which order.
     pub order_id: OrderId,
     /// Whose it must be.
-    pub customer_id: Option<CustomerId>,
+    pub customer_id: Option<UserId>,
 }
 
 /// What has happened to an order.

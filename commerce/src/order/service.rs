@@ -15,7 +15,7 @@ use super::{
     OrderCreated, OrderDelivered, OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder,
     ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
 };
-use crate::ids::{CustomerId, OrderId};
+use crate::ids::{OrderId, UserId};
 use crate::money::{Currency, MoneyError};
 use crate::page::Listing;
 use crate::payment::{CapturePayment, Payment};
@@ -320,7 +320,7 @@ impl Orders {
             }
             (Some(customer), None) => {
                 let span = Span::prefix(&customer).descending();
-                let span = page.of::<(CustomerId, OrderId)>(span)?;
+                let span = page.of::<(UserId, OrderId)>(span)?;
                 let rows = view.rows_by(ORDERS_BY_CUSTOMER, &span)?;
                 listing(page, rows, |key| key, view)
             }
@@ -332,7 +332,7 @@ impl Orders {
             }
             (Some(customer), Some(status)) => {
                 let span = Span::prefix(&(customer, status)).descending();
-                let span = page.of::<((CustomerId, OrderStatus), OrderId)>(span)?;
+                let span = page.of::<((UserId, OrderStatus), OrderId)>(span)?;
                 let rows = view.rows_by(ORDERS_BY_CUSTOMER_AND_STATUS, &span)?;
                 listing(page, rows, |key| key, view)
             }
@@ -372,11 +372,7 @@ where
 }
 
 /// The order, if this customer may know of it.
-fn find(
-    id: &OrderId,
-    customer: Option<CustomerId>,
-    view: &View<Orders>,
-) -> Result<Order, Rejection> {
+fn find(id: &OrderId, customer: Option<UserId>, view: &View<Orders>) -> Result<Order, Rejection> {
     let order = view.get(ORDERS, id)?;
     order
         .filter(|order| customer.is_none_or(|customer| customer == order.customer_id))

@@ -7,7 +7,7 @@ use redeliver::{Index, Table, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::money::Money;
 use crate::order::requests::{ListedProduct, OrderView, TimelineEntry};
 use crate::order::{Address, OrderLine, OrderStatus};
@@ -16,7 +16,7 @@ use crate::order::{Address, OrderLine, OrderStatus};
 pub const ORDERS: Table<OrderId, Order> = Table::new("orders");
 
 /// Orders of a customer.
-pub const ORDERS_BY_CUSTOMER: Index<CustomerId, OrderId, Order> =
+pub const ORDERS_BY_CUSTOMER: Index<UserId, OrderId, Order> =
     Index::new("orders_by_customer", ORDERS, |_, order| {
         Some(order.customer_id)
     });
@@ -26,7 +26,7 @@ pub const ORDERS_BY_STATUS: Index<OrderStatus, OrderId, Order> =
     Index::new("orders_by_status", ORDERS, |_, order| Some(order.status()));
 
 /// Orders of a customer and a status.
-pub const ORDERS_BY_CUSTOMER_AND_STATUS: Index<(CustomerId, OrderStatus), OrderId, Order> =
+pub const ORDERS_BY_CUSTOMER_AND_STATUS: Index<(UserId, OrderStatus), OrderId, Order> =
     Index::new("orders_by_customer_and_status", ORDERS, |_, order| {
         Some((order.customer_id, order.status()))
     });
@@ -44,7 +44,7 @@ pub const PRICES: Table<ProductId, Price> = Table::new("prices");
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// Whose it is.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// How far it is; hidden while a person must look.
     pub progress: OrderStatus,
     /// Why a person must look.
@@ -145,7 +145,7 @@ pub struct Price {
 
 impl Order {
     /// An order that was just accepted.
-    pub fn new(customer_id: CustomerId, now: Timestamp) -> Order {
+    pub fn new(customer_id: UserId, now: Timestamp) -> Order {
         Order {
             customer_id,
             progress: OrderStatus::Pending,

@@ -23,7 +23,7 @@ use super::simulated::{Pace, SimulatedProvider};
 use super::tables::PAYMENTS;
 use super::tests::{AT, dispatched, eur, order, requested, undo};
 use super::{CardToken, Payment};
-use crate::ids::{CustomerId, RefundId};
+use crate::ids::{RefundId, UserId};
 use crate::money::Currency;
 
 // The decisions alone, against a provider that says anything at all.
@@ -69,7 +69,7 @@ fn inputs() -> impl Strategy<Value = Input> {
 fn check_decisions(inputs: Vec<Input>) {
     let mut record = PaymentRecord {
         order_id: order(),
-        customer_id: CustomerId(Uuid::from_u128(2)),
+        customer_id: UserId(Uuid::from_u128(2)),
         currency: Currency::EUR,
         attempts: Vec::new(),
         capture: Capture::Not,

@@ -3,7 +3,7 @@
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CustomerId, OrderId, PaymentId, RefundId};
+use crate::ids::{OrderId, PaymentId, RefundId, UserId};
 use crate::money::Money;
 use crate::time::rfc3339;
 
@@ -15,7 +15,7 @@ pub struct PaymentConfirmed {
     /// By what.
     pub payment_id: PaymentId,
     /// Who pays.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// Which attempt.
     pub attempt: u32,
     /// How much is held.
@@ -43,7 +43,7 @@ pub struct PaymentFailed {
     /// By what; `None` if the order was refused before there was a payment.
     pub payment_id: Option<PaymentId>,
     /// Who was to pay.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// Which attempt.
     pub attempt: u32,
     /// Whether another attempt can help.
@@ -63,7 +63,7 @@ pub struct PaymentCompleted {
     /// By what.
     pub payment_id: PaymentId,
     /// Who paid.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// How much.
     pub captured: Money,
     /// When.
@@ -103,7 +103,7 @@ pub struct PaymentRefunded {
     /// By what; `None` if there never was a payment.
     pub payment_id: Option<PaymentId>,
     /// Whose money.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// The return that was asked for.
     pub refund_id: RefundId,
     /// How.
@@ -233,7 +233,7 @@ pub struct PaymentView {
     /// For which order.
     pub order_id: OrderId,
     /// Who pays.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What has become of it.
     pub status: PaymentStatus,
     /// How many attempts there were.

@@ -6,7 +6,7 @@ use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{FailureKind, PaymentStatus, PaymentView};
-use crate::ids::{CustomerId, OrderId, PaymentId, RefundId};
+use crate::ids::{OrderId, PaymentId, RefundId, UserId};
 use crate::money::{Currency, Money};
 
 /// Everything known about paying one order.
@@ -15,7 +15,7 @@ pub struct PaymentRecord {
     /// Which order.
     pub order_id: OrderId,
     /// Who pays.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// In what.
     pub currency: Currency,
     /// All attempts, oldest first. The last is the current one.

@@ -4,7 +4,7 @@ use redeliver::{Table, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::record::PaymentRecord;
-use crate::ids::{CustomerId, OrderId, PaymentId};
+use crate::ids::{OrderId, PaymentId, UserId};
 
 /// Payments with all their attempts, captures and refunds. Financial records: they stay.
 pub const PAYMENTS: Table<PaymentId, PaymentRecord> = Table::new("payments");
@@ -23,7 +23,7 @@ pub const WEBHOOKS_SEEN: Table<String, Timestamp> = Table::new("payment_webhooks
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoneOrder {
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// When.
     pub at: Timestamp,
 }

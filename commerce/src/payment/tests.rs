@@ -12,7 +12,7 @@ use super::provider::Answer;
 use super::simulated::{Pace, SimulatedProvider};
 use super::tables::{PAYMENTS, PAYMENTS_BY_ORDER, UNDONE_ORDERS, WEBHOOKS_SEEN};
 use super::*;
-use crate::ids::{CustomerId, OrderId, PaymentId, RefundId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, RefundId, ShipmentId, UserId};
 use crate::money::{Currency, Money};
 use crate::order::{PaymentRefundRequested, PaymentRequested};
 use crate::shipping::ShipmentDispatched;
@@ -30,7 +30,7 @@ pub(super) fn eur(amount: i64) -> Money {
 pub(super) fn requested(attempt: u32, token: &str) -> PaymentRequested {
     PaymentRequested {
         order_id: order(),
-        customer_id: CustomerId(Uuid::from_u128(2)),
+        customer_id: UserId(Uuid::from_u128(2)),
         attempt,
         amount: eur(1_998),
         method: PaymentMethod::card(token),
@@ -41,7 +41,7 @@ pub(super) fn requested(attempt: u32, token: &str) -> PaymentRequested {
 pub(super) fn undo() -> PaymentRefundRequested {
     PaymentRefundRequested {
         order_id: order(),
-        customer_id: CustomerId(Uuid::from_u128(2)),
+        customer_id: UserId(Uuid::from_u128(2)),
         refund_id: RefundId::of_whole_order(order()),
         amount: None,
         currency: Currency::EUR,
@@ -54,7 +54,7 @@ pub(super) fn dispatched() -> ShipmentDispatched {
     ShipmentDispatched {
         order_id: order(),
         shipment_id: ShipmentId(Uuid::from_u128(3)),
-        customer_id: CustomerId(Uuid::from_u128(2)),
+        customer_id: UserId(Uuid::from_u128(2)),
         carrier: "c".into(),
         tracking_number: "t".into(),
         lines: vec![],

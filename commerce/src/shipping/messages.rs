@@ -3,7 +3,7 @@
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CustomerId, OrderId, ProductId, ShipmentId};
+use crate::ids::{OrderId, ProductId, ShipmentId, UserId};
 use crate::inventory::Units;
 use crate::page::{Listing, Page};
 use crate::time::{rfc3339, rfc3339_option};
@@ -16,7 +16,7 @@ pub struct ShipmentCreated {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// When.
     #[serde(with = "rfc3339")]
     pub at: Timestamp,
@@ -30,7 +30,7 @@ pub struct ShipmentDispatched {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// Who carries it.
     pub carrier: String,
     /// How to follow it.
@@ -50,7 +50,7 @@ pub struct ShipmentTrackingUpdated {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What it is doing.
     pub status: ShipmentStatus,
     /// Where.
@@ -70,7 +70,7 @@ pub struct ShipmentDelivered {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// When.
     #[serde(with = "rfc3339")]
     pub at: Timestamp,
@@ -84,7 +84,7 @@ pub struct ShipmentDeliveryFailed {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// How often it was tried by now.
     pub attempt: u32,
     /// Why.
@@ -144,7 +144,7 @@ pub struct ShipmentReturned {
     /// Which parcel.
     pub shipment_id: ShipmentId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What was in it.
     pub items: Vec<ReturnedItem>,
     /// When.
@@ -260,7 +260,7 @@ pub struct ShipmentView {
     /// Of which order.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What it is doing.
     pub status: ShipmentStatus,
     /// What is in it.

@@ -4,7 +4,7 @@ use redeliver::{Index, Table, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{HistoryEntry, ShipmentStatus, Units};
-use crate::ids::{CustomerId, OrderId, ShipmentId};
+use crate::ids::{OrderId, ShipmentId, UserId};
 use crate::order::Address;
 
 /// Parcels.
@@ -42,7 +42,7 @@ pub struct Shipment {
     /// Of which order.
     pub order_id: OrderId,
     /// Whose.
-    pub customer_id: CustomerId,
+    pub customer_id: UserId,
     /// What is in it.
     pub lines: Vec<Units>,
     /// Where it goes.

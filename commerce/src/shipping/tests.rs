@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::carrier::{AnnounceParcel, Announced};
 use super::tables::{ParcelOfOrder, SHIPMENTS, SHIPMENTS_BY_ORDER};
 use super::*;
-use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::inventory::Units;
 use crate::money::{Currency, Money};
 use crate::order::{Address, OrderCancelled, OrderConfirmed, ShipmentCancellationRequested};
@@ -28,8 +28,8 @@ fn product(n: u128) -> ProductId {
     ProductId(Uuid::from_u128(100 + n))
 }
 
-fn customer() -> CustomerId {
-    CustomerId(Uuid::from_u128(7))
+fn customer() -> UserId {
+    UserId(Uuid::from_u128(7))
 }
 
 fn confirmed(n: u128) -> OrderConfirmed {

@@ -13,14 +13,14 @@ use redeliver::testing::{Decided, ServiceKit};
 use uuid::Uuid;
 
 use super::*;
-use crate::ids::{CustomerId, OrderId, PaymentId, ProductId, RefundId, ShipmentId};
+use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::*;
 use crate::money::{Currency, Money};
 use crate::page::Page;
 use crate::payment::*;
 use crate::shipping::*;
 
-const SHOPPER: CustomerId = CustomerId(Uuid::from_u128(1));
+const SHOPPER: UserId = UserId(Uuid::from_u128(1));
 const MUG: ProductId = ProductId(Uuid::from_u128(2));
 const PLATE: ProductId = ProductId(Uuid::from_u128(3));
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(4));

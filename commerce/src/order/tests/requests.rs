@@ -96,7 +96,7 @@ fn prices_must_be_of_the_shops_currency_and_more_than_nothing() {
 #[test]
 fn others_cannot_see_or_touch_an_order() {
     let mut shop = Shop::payment_failed();
-    let stranger = Some(CustomerId(Uuid::from_u128(66)));
+    let stranger = Some(UserId(Uuid::from_u128(66)));
     let order_id = shop.id;
     let by_id = shop.kit.query(OrderById {
         order_id,
@@ -155,7 +155,7 @@ fn a_reason_must_say_something() {
 #[test]
 fn lists_show_the_newest_first_page_by_page_of_one_customer_or_status() {
     let mut kit = Shop::open();
-    let other = CustomerId(Uuid::from_u128(9));
+    let other = UserId(Uuid::from_u128(9));
     let mut ids = Vec::new();
     for n in 0..6 {
         kit.advance(seconds(1));

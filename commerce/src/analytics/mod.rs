@@ -1,0 +1,1 @@
+//! The analytics service: figures, counted from what the others say.

@@ -1,0 +1,1 @@
+//! The notification service: what users are told, in which words and over which channel.
