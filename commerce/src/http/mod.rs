@@ -17,6 +17,7 @@
 mod answer;
 mod ask;
 mod caller;
+mod entry;
 mod inventory;
 mod orders;
 mod payments;
@@ -42,6 +43,8 @@ pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
 pub const API: &str = "/api/v1";
+/// Where one signs in. Answers have tokens in them and are never stored.
+const AUTH: &str = "/api/v1/auth/";
 
 /// Every route of the shop, with health and administration.
 pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
@@ -87,6 +90,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                         method,
                         path: path.as_str().to_owned(),
                         captured: found.captured,
+                        is_idempotent: found.is_idempotent,
                         query,
                         headers,
                         draining,
