@@ -20,6 +20,7 @@ mod caller;
 mod inventory;
 mod orders;
 mod payments;
+mod personal;
 mod preference;
 mod shipments;
 mod table;
@@ -38,6 +39,7 @@ use ask::Ask;
 use caller::Caller;
 use table::{Found, Table};
 
+pub(crate) use caller::DEVELOPMENT;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.

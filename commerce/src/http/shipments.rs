@@ -1,5 +1,6 @@
 //! Shipments: parcels and what happens to them.
 
+use redeliver::Answered;
 use redeliver::http::Problem;
 use serde::Deserialize;
 use warp::http::StatusCode;
@@ -8,11 +9,15 @@ use super::answer;
 use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
+use crate::order::Address;
 use crate::shipping::{
     DelayedShipments, Deliver, Dispatch, PendingShipments, RecordDeliveryAttempt, ReturnShipment,
     ReturnedItem, ShipmentById, ShipmentByTracking, ShipmentOfOrder, ShipmentView, Track,
     TrackStatus,
 };
+
+/// A shipment with its address; without it once its customer is deleted.
+type ShipmentShown = ShipmentView<Option<Address>>;
 
 pub(super) fn routes(on: &mut Table) {
     on.get("/shipments/pending", Access::Only(Role::Warehouse), pending);
@@ -50,39 +55,53 @@ pub(super) fn routes(on: &mut Table) {
 async fn pending(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = PendingShipments { page };
-    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
+    let shipments = ask.query(ask.shop.shipping(), query).await?;
+    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn delayed(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = DelayedShipments { page };
-    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
+    let shipments = ask.query(ask.shop.shipping(), query).await?;
+    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn one(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
     let shipment = ask.query(ask.shop.shipping(), ShipmentById { shipment_id });
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
 async fn of_order(ask: Ask) -> Answer {
     let order_id = ask.id()?;
     let shipment = ask.query(ask.shop.shipping(), ShipmentOfOrder { order_id });
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
 async fn by_tracking(ask: Ask) -> Answer {
     let tracking_number = ask.captured().to_owned();
     let query = ShipmentByTracking { tracking_number };
     let shipment = ask.query(ask.shop.shipping(), query);
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
-fn show(ask: &Ask, shipment: &ShipmentView) -> Answer {
+fn show(ask: &Ask, shipment: ShipmentView) -> Answer {
     if !ask.caller.may_see(shipment.customer_id, Role::Warehouse) {
         return Err(Problem::not_found("there is no such shipment"));
     }
-    answer::ok(shipment)
+    answer::ok(&shown(ask, shipment))
+}
+
+/// A shipment as its customer and the warehouse see it.
+fn shown(ask: &Ask, shipment: ShipmentView) -> ShipmentShown {
+    shipment.with_address(|sealed| ask.open_address(&sealed))
+}
+
+/// The answer to something that was done with a shipment.
+fn done(ask: &Ask, answered: Answered<ShipmentView>) -> Answer {
+    let Answered { reply, replayed } = answered;
+    let reply = shown(ask, reply);
+    answer::answered(StatusCode::OK, &Answered { reply, replayed })
 }
 
 #[derive(Deserialize)]
@@ -104,7 +123,7 @@ async fn dispatch(ask: Ask) -> Answer {
         tracking_number,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize)]
@@ -129,7 +148,7 @@ async fn track(ask: Ask) -> Answer {
         description,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize)]
@@ -146,7 +165,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
         reason,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize)]
@@ -157,7 +176,7 @@ async fn delivered(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
     let Nothing {} = ask.json_or_nothing()?;
     let answered = ask.send(ask.shop.shipping(), Deliver { shipment_id });
-    answer::answered(StatusCode::OK, &answered.await?)
+    done(&ask, answered.await?)
 }
 
 #[derive(Deserialize)]
@@ -171,5 +190,5 @@ async fn returned(ask: Ask) -> Answer {
     let Return { items } = ask.json()?;
     let command = ReturnShipment { shipment_id, items };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
