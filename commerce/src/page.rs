@@ -35,6 +35,16 @@ pub struct Listing<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Listing<T> {
+    /// The same page with its rows shown otherwise.
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Listing<U> {
+        Listing {
+            items: self.items.into_iter().map(show).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
+}
+
 impl Page {
     /// Rows to show, if the limit is sane.
     pub fn rows(&self) -> Result<usize, Rejection> {
