@@ -16,6 +16,7 @@
 
 mod answer;
 mod ask;
+mod auth;
 mod caller;
 mod inventory;
 mod orders;
@@ -23,8 +24,10 @@ mod payments;
 mod preference;
 mod shipments;
 mod table;
+mod users;
 mod webhooks;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,6 +69,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(server::draining())
+        .and(server::peer())
         .and(warp::body::bytes())
         .then(
             move |found: Found,
@@ -74,6 +78,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                   query: String,
                   headers: HeaderMap,
                   draining: Draining,
+                  peer: Option<SocketAddr>,
                   body: Bytes| {
                 let shop = shop.clone();
                 async move {
@@ -90,6 +95,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                         query,
                         headers,
                         draining,
+                        peer,
                         body,
                     };
                     (found.route)(ask)
@@ -103,6 +109,8 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
 
 fn table() -> Table {
     let mut on = Table::default();
+    auth::routes(&mut on);
+    users::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
