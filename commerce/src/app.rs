@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::http::receive_webhook;
+use crate::http::{Views, receive_webhook};
 use crate::identity::Identity;
 use crate::inventory::Inventory;
 use crate::order::{Deadlines, Orders};
@@ -56,6 +56,8 @@ pub struct Shop {
     pub webhook_secret: WebhookSecret,
     /// The keys of personal data.
     pub keyring: Keyring,
+    /// Who looked at which product lately.
+    pub views: Views,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -82,6 +84,7 @@ impl Shop {
             system,
             webhook_secret: secret.clone(),
             keyring,
+            views: Views::new(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -179,6 +182,7 @@ pub fn builder(
         .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
+            reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier)))

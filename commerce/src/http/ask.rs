@@ -1,5 +1,6 @@
 //! A request as routes see it: read once, refused in one way.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub(super) struct Ask {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
+    /// The address it came from, if that is known.
+    pub(super) peer: Option<IpAddr>,
     pub(super) body: Bytes,
 }
 

@@ -1,6 +1,7 @@
 //! Stock: what there is, what is reserved, and corrections by people.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use super::answer;
@@ -8,7 +9,8 @@ use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::inventory::{
-    AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, StockList, StockOfProduct,
+    AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, SetReorderLevel, StockList,
+    StockOfProduct,
 };
 
 pub(super) fn routes(on: &mut Table) {
@@ -37,6 +39,12 @@ pub(super) fn routes(on: &mut Table) {
         Access::Only(Role::InventoryManager),
         adjust,
     );
+    on.put(
+        "/inventory/products/{}/reorder-level",
+        Access::Only(Role::InventoryManager),
+        reorder_level,
+    )
+    .about("Says at how many available units it is time to reorder.");
 }
 
 async fn list(ask: Ask) -> Answer {
@@ -80,6 +88,23 @@ async fn adjust(ask: Ask) -> Answer {
         product_id,
         delta,
         reason,
+    };
+    let answered = ask.send(ask.shop.inventory(), command).await?;
+    answer::answered(StatusCode::OK, &answered)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReorderLevel {
+    reorder_level: u64,
+}
+
+async fn reorder_level(ask: Ask) -> Answer {
+    let product_id = ask.id()?;
+    let ReorderLevel { reorder_level } = ask.json()?;
+    let command = SetReorderLevel {
+        product_id,
+        reorder_level,
     };
     let answered = ask.send(ask.shop.inventory(), command).await?;
     answer::answered(StatusCode::OK, &answered)

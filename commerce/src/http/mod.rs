@@ -17,14 +17,17 @@
 mod answer;
 mod ask;
 mod caller;
+mod catalog;
 mod inventory;
 mod orders;
 mod payments;
 mod preference;
 mod shipments;
 mod table;
+mod views;
 mod webhooks;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +41,7 @@ use ask::Ask;
 use caller::Caller;
 use table::{Found, Table};
 
+pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -66,6 +70,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(server::draining())
+        .and(server::peer())
         .and(warp::body::bytes())
         .then(
             move |found: Found,
@@ -74,6 +79,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                   query: String,
                   headers: HeaderMap,
                   draining: Draining,
+                  peer: Option<SocketAddr>,
                   body: Bytes| {
                 let shop = shop.clone();
                 async move {
@@ -90,6 +96,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                         query,
                         headers,
                         draining,
+                        peer: peer.map(|peer| peer.ip()),
                         body,
                     };
                     (found.route)(ask)
@@ -103,6 +110,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
 
 fn table() -> Table {
     let mut on = Table::default();
+    catalog::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
