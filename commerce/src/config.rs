@@ -46,6 +46,16 @@ pub struct Config {
     pub order: OrderConfig,
     /// Times of the payment provider.
     pub provider: ProviderConfig,
+    /// What counts as little stock.
+    pub inventory: InventoryConfig,
+}
+
+/// What counts as little stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InventoryConfig {
+    /// At how many available units it is time to reorder a new product.
+    pub reorder_level: u64,
 }
 
 /// Limits of the HTTP server.
@@ -181,6 +191,7 @@ impl Default for Config {
             identity: IdentityConfig::default(),
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
+            inventory: InventoryConfig::default(),
         }
     }
 }
@@ -227,6 +238,12 @@ impl Default for OrderConfig {
             provider_s: 10,
             compensation_s: 24 * 60 * 60,
         }
+    }
+}
+
+impl Default for InventoryConfig {
+    fn default() -> InventoryConfig {
+        InventoryConfig { reorder_level: 10 }
     }
 }
 

@@ -18,6 +18,7 @@ mod answer;
 mod ask;
 mod auth;
 mod caller;
+mod catalog;
 mod cors;
 mod docs;
 mod entry;
@@ -31,6 +32,7 @@ mod preference;
 mod shipments;
 mod table;
 mod users;
+mod views;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -51,6 +53,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
+pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -156,6 +159,7 @@ fn table() -> Table {
     let mut on = Table::default();
     auth::routes(&mut on);
     users::routes(&mut on);
+    catalog::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
