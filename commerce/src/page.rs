@@ -5,6 +5,7 @@
 
 use redeliver::{Rejection, Span, TableKey};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Rows of a page when the caller does not say.
 pub const PAGE_ROWS_DEFAULT: u16 = 50;
@@ -22,7 +23,7 @@ pub struct Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -47,12 +48,19 @@ impl Page {
     /// `K` is what the cursor holds: the table's key, or an index's entry and key.
     pub fn of<K: TableKey>(&self, span: Span) -> Result<Span, Rejection> {
         let span = span.limit(self.rows()? + 1);
+        Ok(match self.cursor::<K>()? {
+            Some(key) => span.after(&key),
+            None => span,
+        })
+    }
+
+    /// The key that the page before ended with, if there is one.
+    pub fn cursor<K: TableKey>(&self) -> Result<Option<K>, Rejection> {
         let Some(cursor) = &self.cursor else {
-            return Ok(span);
+            return Ok(None);
         };
-        let key = from_hex(cursor).and_then(|bytes| K::from_bytes(&bytes));
-        match key {
-            Some(key) => Ok(span.after(&key)),
+        match from_hex(cursor).and_then(|bytes| K::from_bytes(&bytes)) {
+            Some(key) => Ok(Some(key)),
             None => Err(Rejection::invalid(
                 "invalid_cursor",
                 "cursor is not one of ours; start again without it",

@@ -14,6 +14,7 @@
 //! route takes (a type, a name, a rule) is 422. An id that cannot be one is 404, as one that
 //! nobody has.
 
+mod analytics;
 mod answer;
 mod ask;
 mod caller;
@@ -107,6 +108,7 @@ fn table() -> Table {
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
+    analytics::routes(&mut on);
     webhooks::routes(&mut on);
     on
 }

@@ -13,7 +13,7 @@ use super::tables::{
 use super::{
     CancelOrder, ListProduct, ListedProduct, OrderById, OrderCancelled, OrderConfirmed,
     OrderCreated, OrderDelivered, OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder,
-    ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
+    ProductAddedToCart, ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
 use crate::money::{Currency, MoneyError};
@@ -85,7 +85,8 @@ impl Service for Orders {
             .publishes_outside::<OrderCancelled>()
             .publishes_outside::<OrderShipped>()
             .publishes_outside::<OrderDelivered>()
-            .publishes_outside::<ProductPurchased>();
+            .publishes_outside::<ProductPurchased>()
+            .publishes_outside::<ProductAddedToCart>();
     }
 }
 
