@@ -2,6 +2,7 @@
 
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, ProductId, ShipmentId, UserId};
 use crate::inventory::Units;
@@ -125,7 +126,7 @@ pub struct ShipmentCancellationRefused {
 }
 
 /// So many of a product came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnedItem {
     /// What.
@@ -153,7 +154,7 @@ pub struct ShipmentReturned {
 }
 
 /// Status of a parcel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShipmentStatus {
     /// It waits to be sent.
@@ -187,7 +188,7 @@ pub struct Dispatch {
 }
 
 /// What the carrier can see a parcel do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackStatus {
     /// The carrier has it.
@@ -239,10 +240,11 @@ pub struct ReturnShipment {
 }
 
 /// One line of a parcel's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
     /// When.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// What it became.
     pub status: ShipmentStatus,
@@ -253,7 +255,7 @@ pub struct HistoryEntry {
 }
 
 /// A parcel as the outside sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShipmentView {
     /// Its id.
     pub id: ShipmentId,
@@ -271,14 +273,17 @@ pub struct ShipmentView {
     pub tracking_number: Option<String>,
     /// When it should arrive.
     #[serde(with = "rfc3339_option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub estimated_delivery: Option<Timestamp>,
     /// What has happened to it, oldest first.
     pub history: Vec<HistoryEntry>,
     /// When it was created.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Last change.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 
