@@ -9,41 +9,66 @@ use warp::http::StatusCode;
 
 use super::answer;
 use super::ask::Ask;
+use super::entry::Entry;
 use super::table::{Access, Answer, Table};
 use crate::analytics::{
-    ConversionFunnel, Dashboard, Day, LifetimeValue, OrdersSummary, Range, Rebuild,
-    RebuildProgress, RevenueByDay, RevenueByMonth, SalesOrder, StockLevels, TopSelling,
+    ConversionFunnel, Dashboard, DashboardView, Day, FunnelView, LifetimeValue, LifetimeValueView,
+    OrdersSummary, Range, Rebuild, RebuildProgress, RebuildView, RevenueByDay, RevenueByMonth,
+    RevenueView, SalesOrder, SalesView, StockLevelView, StockLevels, SummaryView, TopSelling,
 };
 use crate::identity::Role;
+use crate::page::Listing;
 
 const ANALYST: Access = Access::Only(Role::Analyst);
 const OPERATOR: Access = Access::Only(Role::Operator);
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/analytics/orders/summary", ANALYST, summary)
-        .about("Shows what became of the orders of some days.");
-    on.get("/analytics/revenue/daily", ANALYST, daily)
-        .about("Lists the days on which money moved, earliest first.");
-    on.get("/analytics/revenue/monthly", ANALYST, monthly)
-        .about("Lists the months in which money moved, earliest first.");
+    ranged(on.get("/analytics/orders/summary", ANALYST, summary))
+        .about("Shows what became of the orders of some days.")
+        .answers::<SummaryView>(StatusCode::OK);
+    ranged(on.get("/analytics/revenue/daily", ANALYST, daily))
+        .about("Lists the days on which money moved, earliest first.")
+        .pages()
+        .answers::<Listing<RevenueView>>(StatusCode::OK);
+    ranged(on.get("/analytics/revenue/monthly", ANALYST, monthly))
+        .about("Lists the months in which money moved, earliest first; months are whole.")
+        .pages()
+        .answers::<Listing<RevenueView>>(StatusCode::OK);
     on.get("/analytics/products/top-selling", ANALYST, top_selling)
-        .about("Lists the products that sold best, by units or by revenue.");
-    on.get(
-        "/analytics/customers/{}/lifetime-value",
-        ANALYST,
-        lifetime_value,
-    )
-    .about("Shows what a customer has brought in.");
-    on.get("/analytics/conversion-funnel", ANALYST, funnel)
-        .about("Shows how many products were viewed, put into carts, ordered and paid for.");
+        .about("Lists the products that sold best, over all days.")
+        .query("by", "`units` or `revenue`; units if left out.")
+        .pages()
+        .answers::<Listing<SalesView>>(StatusCode::OK);
+    let value = "/analytics/customers/{customer_id}/lifetime-value";
+    on.get(value, ANALYST, lifetime_value)
+        .about("Shows what a customer has brought in.")
+        .answers::<LifetimeValueView>(StatusCode::OK);
+    ranged(on.get("/analytics/conversion-funnel", ANALYST, funnel))
+        .about("Shows how many products were viewed, put into carts, ordered and paid for.")
+        .answers::<FunnelView>(StatusCode::OK);
     on.get("/analytics/stock", ANALYST, stock)
-        .about("Lists the stock of all products, as far as its changes were told.");
+        .about("Lists the stock of all products, as far as its changes were told.")
+        .pages()
+        .answers::<Listing<StockLevelView>>(StatusCode::OK);
     on.get("/analytics/dashboard", ANALYST, dashboard)
-        .about("Shows the figures of today, all figures, and what sold best.");
+        .about("Shows the figures of today, all figures, and what sold best.")
+        .answers::<DashboardView>(StatusCode::OK);
     on.get("/analytics/rebuild", OPERATOR, progress)
-        .about("Shows how far a rebuild of the figures has come.");
+        .about("Shows how far a rebuild of the figures has come.")
+        .answers::<RebuildView>(StatusCode::OK);
     on.post("/analytics/rebuild", OPERATOR, rebuild)
-        .about("Counts all figures again from their facts.");
+        .about("Counts all figures again from their facts, while those that are there answer.")
+        .may_take::<RebuildAsked>()
+        .answers::<RebuildView>(StatusCode::ACCEPTED);
+}
+
+fn ranged(entry: &mut Entry) -> &mut Entry {
+    entry
+        .query(
+            "from",
+            "The first day, as `2026-03-01` or as a time in it; all if left out.",
+        )
+        .query("to", "The last day, which is included; all if left out.")
 }
 
 async fn summary(ask: Ask) -> Answer {
