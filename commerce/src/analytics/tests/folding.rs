@@ -12,7 +12,7 @@ use super::super::{Rebuild, RebuildProgress};
 use super::*;
 
 /// An event of any kind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) enum Told {
     Created(OrderCreated),
     Confirmed(OrderConfirmed),

@@ -5,6 +5,7 @@ mod answers;
 mod folding;
 mod handlers;
 mod rebuilding;
+mod running;
 
 use redeliver::Timestamp;
 use redeliver::testing::ServiceKit;
