@@ -14,6 +14,7 @@ use redeliver::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::http::{Views, receive_webhook};
@@ -162,6 +163,11 @@ impl Shop {
         self.system.service()
     }
 
+    /// The analytics service.
+    pub fn analytics(&self) -> ServiceHandle<Analytics> {
+        self.system.service()
+    }
+
     /// Drains and stops the shop.
     pub async fn shutdown(&self, within: Duration) -> Result<(), ShutdownError> {
         self.system.shutdown(within).await
@@ -213,6 +219,9 @@ pub fn builder(
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
+        .service(Analytics {
+            currency: config.currency,
+        })
 }
 
 /// The keyring of the data directory. A shop that has been open before must have one.

@@ -14,6 +14,7 @@
 //! route takes (a type, a name, a rule) is 422. An id that cannot be one is 404, as one that
 //! nobody has.
 
+mod analytics;
 mod answer;
 mod ask;
 mod auth;
@@ -164,6 +165,7 @@ fn table() -> Table {
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
+    analytics::routes(&mut on);
     webhooks::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
