@@ -193,6 +193,7 @@ impl From<OpenShopError> for Failure {
             )
             | OpenShopError::Ledger(_)
             | OpenShopError::Keyring(_) => Exit::Data,
+            OpenShopError::Sender(_) => Exit::Configuration,
             OpenShopError::System(_) => Exit::Failure,
         };
         Failure::new(exit, error.to_string())

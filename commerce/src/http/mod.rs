@@ -18,6 +18,7 @@ mod answer;
 mod ask;
 mod caller;
 mod inventory;
+mod notifications;
 mod orders;
 mod payments;
 mod preference;
@@ -107,6 +108,7 @@ fn table() -> Table {
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
     on
 }
