@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, SenderChoice};
-use crate::http::receive_webhook;
+use crate::http::{DEVELOPMENT, receive_webhook};
 use crate::identity::Identity;
 use crate::inventory::Inventory;
 use crate::notification::smtp::SmtpConfigError;
@@ -97,6 +97,8 @@ impl Shop {
         let (opened, provider) = watch::channel(None);
         let letters = sender(config)?;
         let keyring = keyring(config, ledger)?;
+        // Goes when users register: until then this is the only one there is.
+        keyring.create(DEVELOPMENT)?;
         let provider = Arc::new(LaterProvider(provider));
         let system = builder(config, provider, keyring.clone(), letters)
             .start()
@@ -198,10 +200,12 @@ pub fn builder(
     notifications.contact_wait = seconds(told.contact_wait_s);
     notifications.retry_for = seconds(told.retry_s);
     notifications.retention = days(told.retention_days.into());
-    let mut payment = Payment::new(provider);
+    let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
-        .service(Identity { keyring })
+        .service(Identity {
+            keyring: keyring.clone(),
+        })
         .service(Catalog {
             currency: config.currency,
         })
@@ -218,7 +222,7 @@ pub fn builder(
             reservation_ttl: seconds(config.order.reservation_ttl_s),
             ..Inventory::default()
         })
-        .service(Shipping::new(Arc::new(SimulatedCarrier)))
+        .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
         .service(notifications)
 }
 

@@ -5,6 +5,7 @@
 
 use redeliver::{Rejection, Span, TableKey};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Rows of a page when the caller does not say.
 pub const PAGE_ROWS_DEFAULT: u16 = 50;
@@ -22,12 +23,22 @@ pub struct Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
     /// Where the next page begins; `None` on the last.
     pub next_cursor: Option<String>,
+}
+
+impl<T> Listing<T> {
+    /// The same page with its rows shown otherwise.
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Listing<U> {
+        Listing {
+            items: self.items.into_iter().map(show).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
 }
 
 impl Page {

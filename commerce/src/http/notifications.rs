@@ -14,51 +14,90 @@ use super::{API, answer};
 use crate::identity::Role;
 use crate::ids::UserId;
 use crate::notification::{
-    Channel, NotificationById, NotificationsOf, Occasion, Preferences, PreferencesOf,
-    PreferencesView, PreviewTemplate, RewriteTemplate, SetPreferences, SwitchTemplate, Switches,
-    TemplateById, TemplateText, TemplateView, TemplatesList, WriteTemplate,
+    Channel, NotificationById, NotificationView, NotificationsOf, Occasion, Preferences,
+    PreferencesOf, PreferencesView, PreviewTemplate, PreviewView, RewriteTemplate, SetPreferences,
+    SwitchTemplate, Switches, TemplateById, TemplateText, TemplateView, TemplatesList,
+    WriteTemplate,
 };
+use crate::page::Listing;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/notifications", Access::SignedIn, list).about(
-        "Lists what a user was told, newest first: the caller, or for an administrator anybody.",
-    );
-    on.get("/notifications/{}", Access::SignedIn, one)
-        .about("Shows a notification of the caller.");
+    on.get("/notifications", Access::SignedIn, list)
+        .about("Lists what a user was told, newest first; the caller's own, or for an administrator anybody's.")
+        .query("user_id", "Whose, for an administrator; `shop` is what the shop tells itself.")
+        .pages()
+        .answers::<Listing<NotificationView>>(StatusCode::OK);
+    on.get("/notifications/{notification_id}", Access::SignedIn, one)
+        .about("Shows a notification.")
+        .answers::<NotificationView>(StatusCode::OK);
     on.get("/templates", Access::Only(Role::Admin), templates)
-        .about("Lists the templates of notifications.");
+        .about("Lists the templates of notifications.")
+        .pages()
+        .answers::<Listing<TemplateView>>(StatusCode::OK);
     on.post("/templates", Access::Only(Role::Admin), write)
-        .about("Writes a new template, which is sent once it is activated.");
-    on.get("/templates/{}", Access::Only(Role::Admin), template)
-        .about("Shows a template and the variables that it may use.");
-    on.put("/templates/{}", Access::Only(Role::Admin), rewrite)
-        .about("Writes a template anew.");
+        .about("Writes a new template, which is sent once it is activated.")
+        .takes::<TemplateAsked>()
+        .answers::<TemplateView>(StatusCode::CREATED);
+    on.get(
+        "/templates/{template_id}",
+        Access::Only(Role::Admin),
+        template,
+    )
+    .about("Shows a template and the variables that it may use.")
+    .versioned()
+    .answers::<TemplateView>(StatusCode::OK);
+    on.put(
+        "/templates/{template_id}",
+        Access::Only(Role::Admin),
+        rewrite,
+    )
+    .about("Writes a template anew.")
+    .takes::<TemplateAsked>()
+    .versioned()
+    .answers::<TemplateView>(StatusCode::OK);
     on.post(
-        "/templates/{}/activate",
+        "/templates/{template_id}/activate",
         Access::Only(Role::Admin),
         activate,
     )
-    .about("Has a template sent from now on.");
+    .about("Has a template sent from now on.")
+    .may_take::<Nothing>()
+    .versioned()
+    .answers::<TemplateView>(StatusCode::OK);
     on.post(
-        "/templates/{}/deactivate",
+        "/templates/{template_id}/deactivate",
         Access::Only(Role::Admin),
         deactivate,
     )
-    .about("Has a template no longer sent.");
-    on.post("/templates/{}/preview", Access::Only(Role::Admin), preview)
-        .about("Shows what a template would say; samples stand for variables that are left out.");
+    .about("Has a template no longer sent.")
+    .may_take::<Nothing>()
+    .versioned()
+    .answers::<TemplateView>(StatusCode::OK);
+    on.post(
+        "/templates/{template_id}/preview",
+        Access::Only(Role::Admin),
+        preview,
+    )
+    .about("Shows what a template would say; samples stand for variables that are left out.")
+    .may_take::<PreviewAsked>()
+    .answers::<PreviewView>(StatusCode::OK);
     on.get(
-        "/users/{}/notification-preferences",
+        "/users/{user_id}/notification-preferences",
         Access::SignedIn,
         preferences,
     )
-    .about("Shows what a user is told of, by each channel.");
+    .about("Shows what a user is told of, by each channel.")
+    .versioned()
+    .answers::<PreferencesShown>(StatusCode::OK);
     on.put(
-        "/users/{}/notification-preferences",
+        "/users/{user_id}/notification-preferences",
         Access::SignedIn,
         prefer,
     )
-    .about("Says what a user is told of; what is left out is as it is for everybody.");
+    .about("Says what a user is told of; what is left out is as it is for everybody.")
+    .takes::<PreferencesAsked>()
+    .versioned()
+    .answers::<PreferencesShown>(StatusCode::OK);
 }
 
 async fn list(ask: Ask) -> Answer {
@@ -174,7 +213,7 @@ async fn deactivate(ask: Ask) -> Answer {
     switch(ask, false).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
@@ -263,7 +302,6 @@ impl From<PreferencesAsked> for Preferences {
 #[derive(Serialize, ToSchema)]
 pub(super) struct PreferencesShown {
     /// Who.
-    #[schema(value_type = String, format = Uuid)]
     user_id: UserId,
     /// By e-mail.
     email: Switches,

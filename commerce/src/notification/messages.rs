@@ -110,7 +110,6 @@ pub struct SetPreferences {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TemplateView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: TemplateId,
     /// What people call it.
     pub name: String,
@@ -168,20 +167,16 @@ pub enum NotificationStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NotificationView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: NotificationId,
     /// Who is told; `null` is the shop itself.
-    #[schema(value_type = Option<String>, format = Uuid)]
     pub user_id: Option<UserId>,
     /// The order it is about, if it is about one.
-    #[schema(value_type = Option<String>, format = Uuid)]
     pub order_id: Option<OrderId>,
     /// By which channel.
     pub channel: Channel,
     /// By which template: its name at that time.
     pub template: String,
     /// By which template.
-    #[schema(value_type = String, format = Uuid)]
     pub template_id: TemplateId,
     /// The template's version at that time.
     pub template_version: u64,

@@ -378,7 +378,10 @@ fn every_return_of_money_is_told_and_one_without_money_is_not() {
     let mut kit = kit();
     assert!(text_of(&mail(&kit.event(refunded(1, 1, 500)))).contains("paid back 5.00 EUR"));
     assert!(text_of(&mail(&kit.event(refunded(1, 2, 300)))).contains("paid back 3.00 EUR"));
-    assert!(kit.event(refunded(1, 2, 300)).is_quiet(), "the same return again");
+    assert!(
+        kit.event(refunded(1, 2, 300)).is_quiet(),
+        "the same return again"
+    );
     assert!(kit.event(refunded(1, 3, 0)).is_quiet(), "nothing came back");
     assert_eq!(rows(&mut kit).len(), 2);
 }

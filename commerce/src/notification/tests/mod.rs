@@ -127,16 +127,20 @@ fn confirmed(n: u128, customer_id: UserId) -> OrderConfirmed {
         lines: Vec::new(),
         total: euros(1_998),
         payment_id: PaymentId(Uuid::from_u128(8)),
-        ship_to: Address {
-            recipient: "A".into(),
-            line1: "B".into(),
-            line2: None,
-            city: "C".into(),
-            region: None,
-            postal_code: "1".into(),
-            country: "DE".into(),
-        },
+        ship_to: keyring().seal(ADA, &address()).unwrap(),
         at: AT,
+    }
+}
+
+fn address() -> Address {
+    Address {
+        recipient: "A".into(),
+        line1: "B".into(),
+        line2: None,
+        city: "C".into(),
+        region: None,
+        postal_code: "1".into(),
+        country: "DE".into(),
     }
 }
 
