@@ -359,9 +359,13 @@ impl Notifications {
     pub(super) fn letters_forgotten(
         &self,
         done: Finished<ForgetLetters, ()>,
-        _cx: &mut Context<Self>,
+        cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
-        kept_copies(&done.outcome);
+        if let Some(reason) = unfinished(&done.outcome) {
+            // A deletion is a promise: it is tried for as long as it takes.
+            tracing::error!(user = %done.input.user_id, reason, "letters of a deleted user not removed yet");
+            cx.plan(done.input);
+        }
         Ok(())
     }
 
@@ -370,17 +374,22 @@ impl Notifications {
         done: Finished<DiscardLetters, ()>,
         _cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
-        kept_copies(&done.outcome);
+        if let Some(reason) = unfinished(&done.outcome) {
+            let letters = done.input.letters.len();
+            tracing::error!(
+                letters,
+                reason,
+                "copies of old letters stay; remove them by hand"
+            );
+        }
         Ok(())
     }
 }
 
-fn kept_copies(outcome: &Outcome<()>) {
+fn unfinished(outcome: &Outcome<()>) -> Option<&str> {
     match outcome {
-        Outcome::Done(()) => {}
-        Outcome::Failed(reason) | Outcome::GaveUp { reason, .. } => {
-            tracing::error!(reason, "copies of letters could not be removed");
-        }
+        Outcome::Done(()) => None,
+        Outcome::Failed(reason) | Outcome::GaveUp { reason, .. } => Some(reason),
     }
 }
 

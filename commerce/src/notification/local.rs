@@ -18,9 +18,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use lettre::message::Mailbox;
-
-use super::mail;
+use super::mail::{self, Mailbox};
 use super::occasion::Channel;
 use super::sender::{Letter, SendError, Sender, SenderFuture};
 use crate::ids::{NotificationId, UserId};

@@ -1,9 +1,14 @@
 //! Mail: a letter as a message of RFC 5322.
+//!
+//! `lettre` is known here and in [`smtp`](super::smtp): it writes headers and encodings by the
+//! book and speaks SMTP over TLS. To leave it, replace these two files.
 
 use std::time::{Duration, UNIX_EPOCH};
 
+/// A name and a mail address, such as `Shop <shop@example.com>`.
+pub use lettre::message::Mailbox;
+use lettre::message::Message;
 use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, Message};
 
 use super::sender::{Letter, SendError};
 

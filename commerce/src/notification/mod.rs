@@ -25,7 +25,7 @@ mod administration;
 pub mod defaults;
 mod delivery;
 pub mod local;
-mod mail;
+pub mod mail;
 pub mod messages;
 pub mod occasion;
 pub mod preferences;

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::transport::smtp::{Error, extension::ClientId};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 
-use super::mail;
+use super::mail::{self, Mailbox};
 use super::occasion::Channel;
 use super::sender::{Letter, SendError, Sender, SenderFuture};
 use crate::config::{SmtpConfig, SmtpTls};
