@@ -16,8 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, SenderChoice};
-use crate::http::{DEVELOPMENT, receive_webhook};
-use crate::identity::Identity;
+use crate::http::receive_webhook;
+use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
+use crate::identity::token::{AccessTokens, CannotIssue};
+use crate::identity::{Accounts, FailedLogins, Identity};
 use crate::inventory::Inventory;
 use crate::notification::smtp::SmtpConfigError;
 use crate::notification::{
@@ -49,6 +51,12 @@ pub enum OpenShopError {
     /// The keys of personal data cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// Passwords cannot be compared at the configured cost.
+    #[error(transparent)]
+    Passwords(#[from] CostOutOfRange),
+    /// Access tokens cannot be made.
+    #[error(transparent)]
+    Tokens(#[from] CannotIssue),
     /// What carries letters cannot be used as it is configured.
     #[error(transparent)]
     Sender(#[from] SenderError),
@@ -77,6 +85,10 @@ pub struct Shop {
     pub webhook_secret: WebhookSecret,
     /// The keys of personal data.
     pub keyring: Keyring,
+    /// Where passwords and tokens are checked.
+    pub accounts: Accounts,
+    /// Addresses from which logins fail too often.
+    pub failed_logins: Arc<FailedLogins>,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -95,16 +107,26 @@ impl Shop {
     pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
+        let passwords = PasswordPool::new(config.passwords())?;
         let letters = sender(config)?;
         let keyring = keyring(config, ledger)?;
-        // Goes when users register: until then this is the only one there is.
-        keyring.create(DEVELOPMENT)?;
+        let lifetime = Duration::from_secs(config.identity.access_token_s);
+        let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
         let provider = Arc::new(LaterProvider(provider));
         let system = builder(config, provider, keyring.clone(), letters)
             .start()
             .await?;
+        let accounts = Accounts {
+            identity: system.service(),
+            keyring: keyring.clone(),
+            passwords,
+            tokens,
+        };
+        let failed_logins = FailedLogins::new(config.identity.failed_logins_per_minute);
         let mut shop = Shop {
             system,
+            accounts,
+            failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
             _webhooks: None,
@@ -205,6 +227,7 @@ pub fn builder(
     System::open(&config.data)
         .service(Identity {
             keyring: keyring.clone(),
+            limits: config.sessions(),
         })
         .service(Catalog {
             currency: config.currency,

@@ -16,6 +16,7 @@
 
 mod answer;
 mod ask;
+mod auth;
 mod caller;
 mod cors;
 mod docs;
@@ -30,6 +31,7 @@ mod personal;
 mod preference;
 mod shipments;
 mod table;
+mod users;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -50,7 +52,6 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
-pub(crate) use caller::DEVELOPMENT;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -136,6 +137,7 @@ fn services(
                                 query,
                                 headers,
                                 draining,
+                                peer,
                                 body,
                             };
                             (found.route)(ask).await
@@ -153,6 +155,8 @@ fn services(
 
 fn table() -> Table {
     let mut on = Table::default();
+    auth::routes(&mut on);
+    users::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
