@@ -25,6 +25,7 @@ mod docs;
 mod entry;
 mod inventory;
 mod limits;
+mod notifications;
 mod openapi;
 mod orders;
 mod payments;
@@ -166,6 +167,7 @@ fn table() -> Table {
     inventory::routes(&mut on);
     shipments::routes(&mut on);
     analytics::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
