@@ -159,8 +159,7 @@ fn request_id<B>(request: &Request<B>) -> Option<RequestId> {
     sane.then(|| RequestId(id.into()))
 }
 
-/// An id that no other request of this server has.
-pub(super) fn own_id(prefix: u64, count: u64) -> RequestId {
+fn own_id(prefix: u64, count: u64) -> RequestId {
     RequestId(Arc::from(format!("{prefix:016x}-{count:x}")))
 }
 

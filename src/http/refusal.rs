@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use warp::http::StatusCode;
 
-use super::exchange::own_id;
 use super::problem::Problem;
 use super::server::Shared;
 
@@ -53,9 +52,11 @@ impl<T> Refusing<T> {
     }
 
     fn problem(&self, status: StatusCode) -> Vec<u8> {
-        let count = self.shared.request_count.fetch_add(1, Ordering::Relaxed);
-        let id = own_id(self.shared.id_prefix, count);
-        rendered(of(status), &id.0)
+        let count = self.shared.refused_count.fetch_add(1, Ordering::Relaxed);
+        // No request has an id that ends like this.
+        let id = format!("{:016x}-refused-{count:x}", self.shared.id_prefix);
+        tracing::debug!(request_id = id, status = status.as_u16(), "no request");
+        rendered(of(status), &id)
     }
 }
 
