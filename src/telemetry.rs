@@ -41,4 +41,5 @@
 //! | error | `turn failed` | code, error | look at the store |
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |
+//! | debug | `event stream ended` | reason | |
 //! | debug | `connection ended early` | peer, error | |

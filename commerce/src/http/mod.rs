@@ -20,6 +20,7 @@ mod caller;
 mod cors;
 mod docs;
 mod entry;
+mod events;
 mod inventory;
 mod limits;
 mod openapi;
@@ -157,6 +158,7 @@ fn table() -> Table {
     inventory::routes(&mut on);
     shipments::routes(&mut on);
     webhooks::routes(&mut on);
+    events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);
