@@ -11,7 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -23,6 +23,7 @@ use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
 use super::options::{Driving, StoreOptions};
+use super::pace::AtWork;
 use super::running::{Running, RunningSlot};
 use super::state::{Cell, State};
 use super::streams;
@@ -61,6 +62,10 @@ pub(crate) struct Core {
     pub(crate) cell: Mutex<Cell>,
     /// Wakes the writer's thread; goes with `cell`.
     pub(crate) wake: Condvar,
+    /// How many of those who queue commits are at work.
+    pub(crate) at_work: AtomicUsize,
+    /// Whether the writer waits for company for what is pending.
+    pub(crate) lingering: AtomicBool,
     pub(crate) state: State,
     /// Serialises the giving of new numbers to services and tables.
     allocating: Mutex<()>,
@@ -252,7 +257,17 @@ impl Store {
 
     /// Runs `output` when everything queued so far is durable: at once if it is.
     pub fn gate(&self, output: Output) {
-        self.core().gate(output);
+        self.core().gate(Position(u64::MAX), output);
+    }
+
+    /// Runs `output` when a queued position is durable: at once if it is.
+    pub fn gate_at(&self, position: Position, output: Output) {
+        self.core().gate(position, output);
+    }
+
+    /// For somebody who queues commits: to say when more are likely to follow.
+    pub(crate) fn at_work(&self) -> AtWork {
+        AtWork::new(self.handle.core.clone())
     }
 
     /// The position of the newest queued commit.
@@ -494,6 +509,8 @@ impl Core {
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
+            at_work: AtomicUsize::new(0),
+            lingering: AtomicBool::new(false),
             state,
             allocating: Mutex::new(()),
             writer: Mutex::new(writer),

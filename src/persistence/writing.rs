@@ -9,8 +9,10 @@ use super::journal::body;
 use super::journal::record::BODY_BYTES_MAX;
 use super::journal::writer::{JournalWriter, Pending, Written};
 use super::options::Driving;
+use super::pace::Pace;
 use super::state::{Cell, Given};
 use super::store::{CellState, Core, Space, Usage};
+use crate::clock::Stopwatch;
 use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
 
@@ -95,6 +97,7 @@ impl Core {
         let position = cell.last;
         cell.uncheckpointed_bytes += body.len() as u64;
         cell.pending.push(Pending { position, body });
+        let first_awaited = cell.outputs.is_empty() && !outputs.is_empty();
         let outputs = outputs.into_iter().map(|output| (position, output));
         cell.outputs.extend(outputs);
         self.queued.store(position.0, Ordering::Release);
@@ -104,7 +107,7 @@ impl Core {
         self.gauges
             .uncheckpointed_bytes
             .store(bytes, Ordering::Relaxed);
-        let wake = std::mem::take(&mut cell.writer_idle);
+        let wake = std::mem::take(&mut cell.writer_idle) || (first_awaited && self.lingers());
         drop(cell);
         if wake {
             self.tell_writer();
@@ -133,20 +136,32 @@ impl Core {
         self.queue(None, commit, Vec::new()).map(|_| ())
     }
 
-    pub(crate) fn gate(&self, output: Output) {
+    /// Runs an output when a position, or all that is queued if that is less, is durable.
+    pub(crate) fn gate(&self, position: Position, output: Output) {
         let at_once = {
             let mut cell = self.cell();
+            let position = position.min(cell.last);
             match self.check_open() {
                 Err(closed) => Err(closed),
-                Ok(()) if self.durable() >= cell.last => Ok(cell.last),
+                Ok(()) if self.durable() >= position => Ok(position),
                 Ok(()) => {
-                    let position = cell.last;
-                    cell.outputs.push_back((position, output));
+                    let first_awaited = cell.outputs.is_empty();
+                    let place = cell.outputs.partition_point(|(due, _)| *due <= position);
+                    cell.outputs.insert(place, (position, output));
+                    drop(cell);
+                    if first_awaited && self.lingers() {
+                        self.tell_writer();
+                    }
                     return;
                 }
             }
         };
         run(output, at_once);
+    }
+
+    /// Whether the writer waits for somebody to wait for what is pending.
+    fn lingers(&self) -> bool {
+        self.lingering.load(Ordering::SeqCst)
     }
 
     /// One step of the writer: one group, one sync, its outputs.
@@ -259,14 +274,33 @@ impl Core {
 
     /// The journal's thread.
     pub(crate) fn write_forever(&self) {
-        // A closed cell has told everybody already; there is nothing left to report here.
-        while let Ok(progress) = self.write_group() {
+        let mut pace = Pace::default();
+        loop {
+            let began = Stopwatch::start();
+            // A closed cell has told everybody already; there is nothing left to report here.
+            let Ok(progress) = self.write_group() else {
+                return;
+            };
             if progress {
-                continue;
+                pace.took(began.elapsed());
             }
-            let mut cell = self.cell();
-            while cell.writer_idle && self.closed.get().is_none() {
-                cell = self.wake.wait(cell).unwrap_or_else(PoisonError::into_inner);
+            self.await_group(&pace, progress);
+        }
+    }
+
+    /// Lets the cell go until the writer is told of something or the time is over.
+    pub(crate) fn wait<'a>(
+        &self,
+        cell: MutexGuard<'a, Cell>,
+        at_most: Option<Duration>,
+    ) -> MutexGuard<'a, Cell> {
+        match at_most {
+            None => self.wake.wait(cell).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                self.wake
+                    .wait_timeout(cell, time)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
         }
     }
