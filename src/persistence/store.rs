@@ -11,7 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -23,7 +23,7 @@ use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
 use super::options::{Driving, StoreOptions};
-use super::pace::AtWork;
+use super::pace::{AtWork, Pace};
 use super::running::{Running, RunningSlot};
 use super::state::{Cell, State};
 use super::streams;
@@ -62,10 +62,7 @@ pub(crate) struct Core {
     pub(crate) cell: Mutex<Cell>,
     /// Wakes the writer's thread; goes with `cell`.
     pub(crate) wake: Condvar,
-    /// How many of those who queue commits are at work.
-    pub(crate) at_work: AtomicUsize,
-    /// Whether the writer waits for company for what is pending.
-    pub(crate) lingering: AtomicBool,
+    pub(crate) pace: Pace,
     pub(crate) state: State,
     /// Serialises the giving of new numbers to services and tables.
     allocating: Mutex<()>,
@@ -509,8 +506,7 @@ impl Core {
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
-            at_work: AtomicUsize::new(0),
-            lingering: AtomicBool::new(false),
+            pace: Pace::default(),
             state,
             allocating: Mutex::new(()),
             writer: Mutex::new(writer),

@@ -9,7 +9,6 @@ use super::journal::body;
 use super::journal::record::BODY_BYTES_MAX;
 use super::journal::writer::{JournalWriter, Pending, Written};
 use super::options::Driving;
-use super::pace::Pace;
 use super::state::{Cell, Given};
 use super::store::{CellState, Core, Space, Usage};
 use crate::clock::Stopwatch;
@@ -97,9 +96,7 @@ impl Core {
         let position = cell.last;
         cell.uncheckpointed_bytes += body.len() as u64;
         cell.pending.push(Pending { position, body });
-        let first_awaited = cell.outputs.is_empty() && !outputs.is_empty();
-        let outputs = outputs.into_iter().map(|output| (position, output));
-        cell.outputs.extend(outputs);
+        cell.promise(position, outputs);
         self.queued.store(position.0, Ordering::Release);
         let due = self.options.checkpoint_start_bytes;
         let checkpoint_due = before < due && cell.uncheckpointed_bytes >= due;
@@ -107,7 +104,7 @@ impl Core {
         self.gauges
             .uncheckpointed_bytes
             .store(bytes, Ordering::Relaxed);
-        let wake = std::mem::take(&mut cell.writer_idle) || (first_awaited && self.lingers());
+        let wake = std::mem::take(&mut cell.writer_idle) || self.pace.is_due(&cell);
         drop(cell);
         if wake {
             self.tell_writer();
@@ -145,11 +142,10 @@ impl Core {
                 Err(closed) => Err(closed),
                 Ok(()) if self.durable() >= position => Ok(position),
                 Ok(()) => {
-                    let first_awaited = cell.outputs.is_empty();
-                    let place = cell.outputs.partition_point(|(due, _)| *due <= position);
-                    cell.outputs.insert(place, (position, output));
+                    cell.promise(position, [output]);
+                    let due = self.pace.is_due(&cell);
                     drop(cell);
-                    if first_awaited && self.lingers() {
+                    if due {
                         self.tell_writer();
                     }
                     return;
@@ -157,11 +153,6 @@ impl Core {
             }
         };
         run(output, at_once);
-    }
-
-    /// Whether the writer waits for somebody to wait for what is pending.
-    fn lingers(&self) -> bool {
-        self.lingering.load(Ordering::SeqCst)
     }
 
     /// One step of the writer: one group, one sync, its outputs.
@@ -225,12 +216,7 @@ impl Core {
 
     /// Runs the outputs up to a position, in order. The writer's lock keeps that order.
     fn release_outputs(&self, position: Position) {
-        let released = {
-            let mut cell = self.cell();
-            let count = cell.outputs.partition_point(|(due, _)| *due <= position);
-            let rest = cell.outputs.split_off(count);
-            std::mem::replace(&mut cell.outputs, rest)
-        };
+        let released = self.cell().released(position);
         for (due, output) in released {
             run(output, Ok(due));
         }
@@ -274,7 +260,6 @@ impl Core {
 
     /// The journal's thread.
     pub(crate) fn write_forever(&self) {
-        let mut pace = Pace::default();
         loop {
             let began = Stopwatch::start();
             // A closed cell has told everybody already; there is nothing left to report here.
@@ -282,26 +267,9 @@ impl Core {
                 return;
             };
             if progress {
-                pace.took(began.elapsed());
+                self.pace.took(began.elapsed());
             }
-            self.await_group(&pace, progress);
-        }
-    }
-
-    /// Lets the cell go until the writer is told of something or the time is over.
-    pub(crate) fn wait<'a>(
-        &self,
-        cell: MutexGuard<'a, Cell>,
-        at_most: Option<Duration>,
-    ) -> MutexGuard<'a, Cell> {
-        match at_most {
-            None => self.wake.wait(cell).unwrap_or_else(PoisonError::into_inner),
-            Some(time) => {
-                self.wake
-                    .wait_timeout(cell, time)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
+            self.await_group(progress);
         }
     }
 
