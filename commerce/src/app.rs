@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::http::receive_webhook;
+use crate::http::{Views, receive_webhook};
 use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
 use crate::identity::token::{AccessTokens, CannotIssue};
 use crate::identity::{Accounts, FailedLogins, Identity};
@@ -68,6 +68,8 @@ pub struct Shop {
     pub accounts: Accounts,
     /// Addresses from which logins fail too often.
     pub failed_logins: Arc<FailedLogins>,
+    /// Who looked at which product lately.
+    pub views: Views,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -106,6 +108,7 @@ impl Shop {
             failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
+            views: Views::new(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -185,11 +188,11 @@ pub fn builder(
     keyring: Keyring,
 ) -> SystemBuilder {
     let seconds = Duration::from_secs;
-    let mut payment = Payment::new(provider);
+    let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
         .service(Identity {
-            keyring,
+            keyring: keyring.clone(),
             limits: config.sessions(),
         })
         .service(Catalog {
@@ -206,9 +209,10 @@ pub fn builder(
         .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
+            reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
-        .service(Shipping::new(Arc::new(SimulatedCarrier)))
+        .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
 }
 
 /// The keyring of the data directory. A shop that has been open before must have one.

@@ -46,6 +46,16 @@ pub struct Config {
     pub order: OrderConfig,
     /// Times of the payment provider.
     pub provider: ProviderConfig,
+    /// What counts as little stock.
+    pub inventory: InventoryConfig,
+}
+
+/// What counts as little stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InventoryConfig {
+    /// At how many available units it is time to reorder a new product.
+    pub reorder_level: u64,
 }
 
 /// Limits of the HTTP server.
@@ -62,6 +72,12 @@ pub struct HttpConfig {
     pub idle_timeout_s: u64,
     /// How long running requests may take after the order to stop, in seconds.
     pub drain_s: u64,
+    /// Requests a second that a caller may send: who is signed in by who they are, everybody else
+    /// by their address; 0 is no limit.
+    pub requests_per_s: u32,
+    /// Origins, such as `https://shop.example`, whose web pages may ask. In the environment with
+    /// a comma between two.
+    pub cors_origins: Vec<String>,
 }
 
 /// How long the steps of an order may take.
@@ -175,6 +191,7 @@ impl Default for Config {
             identity: IdentityConfig::default(),
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
+            inventory: InventoryConfig::default(),
         }
     }
 }
@@ -187,6 +204,8 @@ impl Default for HttpConfig {
             header_timeout_s: 30,
             idle_timeout_s: 60,
             drain_s: 10,
+            requests_per_s: 1_000,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -219,6 +238,12 @@ impl Default for OrderConfig {
             provider_s: 10,
             compensation_s: 24 * 60 * 60,
         }
+    }
+}
+
+impl Default for InventoryConfig {
+    fn default() -> InventoryConfig {
+        InventoryConfig { reorder_level: 10 }
     }
 }
 
@@ -383,6 +408,13 @@ fn from_environment(
                 "0" | "false" | "no" | "" => false,
                 _ => return Err(error("true or false")),
             }),
+            Value::Array(_) => Value::Array(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|one| !one.is_empty())
+                    .map(|one| Value::String(one.to_owned()))
+                    .collect(),
+            ),
             _ => Value::String(text),
         };
     }

@@ -105,7 +105,7 @@ async fn run(
     mut stop: Stop,
 ) -> Result<(), Failure> {
     let drain = CancellationToken::new();
-    let routes = http::routes(shop.clone());
+    let routes = http::routes(shop.clone(), &config.http);
     let serving = tokio::spawn(server::serve(
         listener,
         routes,
@@ -231,7 +231,7 @@ impl From<SeedError> for Failure {
     fn from(error: SeedError) -> Failure {
         let exit = match &error {
             SeedError::Marker { .. } => Exit::Data,
-            SeedError::Refused { .. } => Exit::Failure,
+            SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
     }

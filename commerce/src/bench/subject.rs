@@ -17,16 +17,15 @@ use super::served::Served;
 use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::identity::accounts::Entry;
 use crate::identity::{Contact, Password};
 use crate::ids::UserId;
-use crate::inventory::SeedProduct;
 use crate::inventory::stock::UNITS_MAX;
-use crate::money::Money;
-use crate::order::requests::{ListProduct, OrderById, OrderItem, PlaceOrder};
+use crate::order::requests::{OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
+use crate::privacy::{Keyring, KeyringError};
 use crate::{http, seed};
 
 /// How long the services may take to end.
@@ -69,7 +68,12 @@ impl Subject {
                 Some(Served::start(chain_routes(orders.clone())).await?)
             }
             (Over::Http, Kind::Shop(shop)) => {
-                Some(Served::start(http::routes(shop.clone())).await?)
+                // All clients come from one address.
+                let unlimited = HttpConfig {
+                    requests_per_s: 0,
+                    ..HttpConfig::default()
+                };
+                Some(Served::start(http::routes(shop.clone(), &unlimited)).await?)
             }
         };
         Ok(Subject {
@@ -118,10 +122,10 @@ impl Subject {
                 Box::new(Direct { nth, operate })
             }
             Kind::Shop(shop) => {
-                let order = shop.order();
+                let (order, keyring) = (shop.order(), shop.keyring.clone());
                 let operate = move |nth| {
-                    let order = order.clone();
-                    async move { confirm(&order, nth).await }
+                    let (order, keyring) = (order.clone(), keyring.clone());
+                    async move { confirm(&order, &keyring, nth).await }
                 };
                 Box::new(Direct { nth, operate })
             }
@@ -202,25 +206,7 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
     config.identity.argon2_passes = 1;
     config.identity.argon2_lanes = 1;
     let shop = Shop::open(&config, Ledger::InMemory).await?;
-    for (place, entry) in seed::PRODUCTS.iter().enumerate() {
-        let product_id = seed::product_id(place);
-        let stock = SeedProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            on_hand: UNITS_MAX,
-            reorder_level: 1,
-        };
-        let price = ListProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            price: Money::new(entry.price, config.currency),
-            published: true,
-        };
-        shop.inventory().call(stock).await.map_err(failed)?;
-        shop.order().call(price).await.map_err(failed)?;
-    }
+    seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
     let contact = Contact {
         email: EMAIL.to_owned(),
         first_name: "Anna".to_owned(),
@@ -246,12 +232,21 @@ async fn signed_in(shop: &Shop) -> Result<HeaderValue, Refused> {
 }
 
 /// Places an order and waits until it is confirmed.
-async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refused> {
+async fn confirm(
+    service: &ServiceHandle<Orders>,
+    keyring: &Keyring,
+    nth: u64,
+) -> Result<(), Refused> {
+    let customer = UserId(Uuid::from_u128(1 + u128::from(nth >> 40)));
+    // In memory, and nothing after the first time.
+    let failed = |error: KeyringError| Refused::Failed(error.to_string());
+    keyring.create(customer).map_err(failed)?;
+    let card = PaymentMethod::card(CARD);
     let place = PlaceOrder {
-        customer_id: UserId(Uuid::from_u128(1 + u128::from(nth >> 40))),
+        customer_id: customer,
         items: items(nth).to_vec(),
-        shipping_address: address(),
-        payment_method: PaymentMethod::card(CARD),
+        shipping_address: keyring.seal(customer, &address()).map_err(failed)?,
+        payment_method: card.seal(customer, keyring).map_err(failed)?,
         expected_total: None,
     };
     let placed = service.call(place).await?;

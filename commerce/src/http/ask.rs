@@ -10,6 +10,7 @@ use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
+use utoipa::ToSchema;
 use warp::http::header::{CONTENT_TYPE, IF_MATCH};
 use warp::http::{HeaderMap, Method, StatusCode};
 
@@ -28,6 +29,8 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) captured: Vec<String>,
+    /// Whether the route honours an idempotency key; others do not look at it.
+    pub(super) is_idempotent: bool,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
@@ -37,7 +40,7 @@ pub(super) struct Ask {
 }
 
 /// Money in a request.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoneyAsked {
     amount: i64,
@@ -168,6 +171,9 @@ impl Ask {
     }
 
     fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+        if !self.is_idempotent {
+            return Ok(None);
+        }
         let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else {
             return Ok(None);

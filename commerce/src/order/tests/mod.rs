@@ -4,6 +4,7 @@
 mod cancelling;
 mod handlers;
 mod interleavings;
+mod price_list;
 mod requests;
 mod returning;
 mod world;
@@ -13,11 +14,13 @@ use redeliver::testing::{Decided, ServiceKit};
 use uuid::Uuid;
 
 use super::*;
+use crate::catalog::{ProductCreated, ProductPublished};
 use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::*;
 use crate::money::{Currency, Money};
 use crate::page::Page;
 use crate::payment::*;
+use crate::privacy::{Keyring, Sealed};
 use crate::shipping::*;
 
 const SHOPPER: UserId = UserId(Uuid::from_u128(1));
@@ -43,6 +46,41 @@ fn address() -> Address {
     }
 }
 
+/// The same keys and nonces every time.
+fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(SHOPPER).unwrap();
+    keyring
+}
+
+fn sealed_address() -> Sealed<Address> {
+    keyring().seal(SHOPPER, &address()).unwrap()
+}
+
+fn card(token: &str) -> SealedMethod {
+    PaymentMethod::card(token)
+        .seal(SHOPPER, &keyring())
+        .unwrap()
+}
+
+/// The catalog has a new product and publishes it.
+fn list(kit: &mut ServiceKit<Orders>, product_id: ProductId, sku: &str, price: Money) {
+    let created = ProductCreated {
+        product_id,
+        sku: sku.to_owned(),
+        name: sku.to_lowercase(),
+        price: Some(price),
+        category_id: None,
+        at: NOON,
+    };
+    kit.event(created).reply();
+    let published = ProductPublished {
+        product_id,
+        at: NOON,
+    };
+    kit.event(published).reply();
+}
+
 fn wish() -> PlaceOrder {
     PlaceOrder {
         customer_id: SHOPPER,
@@ -56,8 +94,8 @@ fn wish() -> PlaceOrder {
                 quantity: 1,
             },
         ],
-        shipping_address: address(),
-        payment_method: PaymentMethod::card("tok_ok"),
+        shipping_address: sealed_address(),
+        payment_method: card("tok_ok"),
         expected_total: None,
     }
 }
@@ -73,14 +111,7 @@ impl Shop {
     fn open() -> ServiceKit<Orders> {
         let mut kit = ServiceKit::of(Orders::default());
         for (product_id, sku, price) in [(MUG, "MUG", 999), (PLATE, "PLATE", 450)] {
-            let listed = kit.command(ListProduct {
-                product_id,
-                sku: sku.to_owned(),
-                name: sku.to_lowercase(),
-                price: eur(price),
-                published: true,
-            });
-            listed.reply();
+            list(&mut kit, product_id, sku, eur(price));
         }
         kit
     }
@@ -158,7 +189,7 @@ impl Shop {
             if_version: None,
             order_id: self.id,
             customer_id: Some(SHOPPER),
-            payment_method: PaymentMethod::card(token),
+            payment_method: card(token),
         })
     }
 
