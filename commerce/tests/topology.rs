@@ -50,10 +50,23 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
         ("shipping", &["order-confirmed", "order-cancelled"]),
     ];
     // What the life cycle needs beyond the core.
-    let beyond: [(&str, &[&str]); 4] = [
+    let beyond: [(&str, &[&str]); 5] = [
+        (
+            "catalog",
+            &[
+                "inventory-reservation-confirmed",
+                "stock-released",
+                "stock-adjusted",
+            ],
+        ),
         (
             "order",
             &[
+                "product-created",
+                "product-updated",
+                "product-price-changed",
+                "product-published",
+                "product-unpublished",
                 "shipment-dispatched",
                 "shipment-delivered",
                 "shipment-delivery-failed",
@@ -70,6 +83,8 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
         (
             "inventory",
             &[
+                "product-created",
+                "product-updated",
                 "order-confirmed",
                 "shipment-dispatched",
                 "shipment-returned",
@@ -123,7 +138,18 @@ fn every_published_message_is_heard_and_every_handled_one_is_published() {
 #[test]
 fn the_messages_that_these_services_owe_others_are_published() {
     let topology = topology();
-    let owed: [(&str, &[&str]); 4] = [
+    let owed: [(&str, &[&str]); 5] = [
+        (
+            "catalog",
+            &[
+                "product-created",
+                "product-updated",
+                "product-price-changed",
+                "product-published",
+                "product-unpublished",
+                "product-viewed",
+            ],
+        ),
         (
             "order",
             &[
