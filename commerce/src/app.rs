@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::http::{Views, receive_webhook};
-use crate::identity::Identity;
+use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
+use crate::identity::token::{AccessTokens, CannotIssue};
+use crate::identity::{Accounts, FailedLogins, Identity};
 use crate::inventory::Inventory;
 use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
@@ -45,6 +47,12 @@ pub enum OpenShopError {
     /// The keys of personal data cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// Passwords cannot be compared at the configured cost.
+    #[error(transparent)]
+    Passwords(#[from] CostOutOfRange),
+    /// Access tokens cannot be made.
+    #[error(transparent)]
+    Tokens(#[from] CannotIssue),
 }
 
 /// The running shop. Cheap to clone.
@@ -58,6 +66,10 @@ pub struct Shop {
     pub keyring: Keyring,
     /// Who looked at which product lately.
     pub views: Views,
+    /// Where passwords and tokens are checked.
+    pub accounts: Accounts,
+    /// Addresses from which logins fail too often.
+    pub failed_logins: Arc<FailedLogins>,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -76,12 +88,24 @@ impl Shop {
     pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
+        let passwords = PasswordPool::new(config.passwords())?;
         let keyring = keyring(config, ledger)?;
+        let lifetime = Duration::from_secs(config.identity.access_token_s);
+        let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
         let system = builder(config, Arc::new(LaterProvider(provider)), keyring.clone())
             .start()
             .await?;
+        let accounts = Accounts {
+            identity: system.service(),
+            keyring: keyring.clone(),
+            passwords,
+            tokens,
+        };
+        let failed_logins = FailedLogins::new(config.identity.failed_logins_per_minute);
         let mut shop = Shop {
             system,
+            accounts,
+            failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
             views: Views::new(),
@@ -164,10 +188,13 @@ pub fn builder(
     keyring: Keyring,
 ) -> SystemBuilder {
     let seconds = Duration::from_secs;
-    let mut payment = Payment::new(provider);
+    let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
-        .service(Identity { keyring })
+        .service(Identity {
+            keyring: keyring.clone(),
+            limits: config.sessions(),
+        })
         .service(Catalog {
             currency: config.currency,
         })
@@ -185,7 +212,7 @@ pub fn builder(
             reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
-        .service(Shipping::new(Arc::new(SimulatedCarrier)))
+        .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
 }
 
 /// The keyring of the data directory. A shop that has been open before must have one.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use redeliver::http::facade;
 use redeliver::{ServiceHandle, System};
 use uuid::Uuid;
@@ -16,12 +17,15 @@ use super::served::Served;
 use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
+use crate::identity::accounts::Entry;
+use crate::identity::{Contact, Password};
 use crate::ids::UserId;
 use crate::inventory::stock::UNITS_MAX;
 use crate::order::requests::{OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
+use crate::privacy::{Keyring, KeyringError};
 use crate::{http, seed};
 
 /// How long the services may take to end.
@@ -64,7 +68,12 @@ impl Subject {
                 Some(Served::start(chain_routes(orders.clone())).await?)
             }
             (Over::Http, Kind::Shop(shop)) => {
-                Some(Served::start(http::routes(shop.clone())).await?)
+                // All clients come from one address.
+                let unlimited = HttpConfig {
+                    requests_per_s: 0,
+                    ..HttpConfig::default()
+                };
+                Some(Served::start(http::routes(shop.clone(), &unlimited)).await?)
             }
         };
         Ok(Subject {
@@ -113,10 +122,10 @@ impl Subject {
                 Box::new(Direct { nth, operate })
             }
             Kind::Shop(shop) => {
-                let order = shop.order();
+                let (order, keyring) = (shop.order(), shop.keyring.clone());
                 let operate = move |nth| {
-                    let order = order.clone();
-                    async move { confirm(&order, nth).await }
+                    let (order, keyring) = (order.clone(), keyring.clone());
+                    async move { confirm(&order, &keyring, nth).await }
                 };
                 Box::new(Direct { nth, operate })
             }
@@ -135,7 +144,7 @@ impl Subject {
                         expected: b"",
                     }
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, None, post).await?)
             }
             Kind::Chain(_) => {
                 let post = move |order: u64| Post {
@@ -143,15 +152,16 @@ impl Subject {
                     body: Bytes::from(order.to_string()),
                     expected: b"completed",
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, None, post).await?)
             }
-            Kind::Shop(_) => {
+            Kind::Shop(shop) => {
+                let bearer = Some(signed_in(shop).await?);
                 let post = move |nth| Post {
                     path: "/api/v1/orders",
                     body: Bytes::from(order_json(nth)),
                     expected: b"\"confirmed\"",
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, bearer, post).await?)
             }
         })
     }
@@ -185,22 +195,58 @@ fn chain_routes(
 
 /// The shop with a provider that answers at once, and with more of everything than is ordered.
 async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
-    let config = Config {
+    let mut config = Config {
         data: dir.to_owned(),
         ..config.clone()
     };
+    // Clients sign in before anything is measured, and stay in for as long as it takes; what
+    // signing in costs is not what is measured.
+    config.identity.access_token_s = 24 * 60 * 60;
+    config.identity.argon2_memory_kib = 8;
+    config.identity.argon2_passes = 1;
+    config.identity.argon2_lanes = 1;
     let shop = Shop::open(&config, Ledger::InMemory).await?;
     seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
+    let contact = Contact {
+        email: EMAIL.to_owned(),
+        first_name: "Anna".to_owned(),
+        last_name: "Example".to_owned(),
+    };
+    let registered = shop.accounts.register(contact, Password::new(PASSWORD));
+    registered.await.map_err(failed)?;
     Ok(shop)
 }
 
+/// What a client over HTTP shows of itself: all are one customer, each in a session of its own.
+async fn signed_in(shop: &Shop) -> Result<HeaderValue, Refused> {
+    let entry = shop.accounts.log_in(EMAIL, Password::new(PASSWORD)).await;
+    match entry.map_err(Refused::failed)? {
+        Entry::Admitted(admission) => {
+            let bearer = format!("Bearer {}", admission.access.reveal());
+            HeaderValue::try_from(bearer).map_err(Refused::failed)
+        }
+        Entry::Refused | Entry::Locked { .. } => {
+            Err(Refused::Failed(format!("{EMAIL} could not sign in")))
+        }
+    }
+}
+
 /// Places an order and waits until it is confirmed.
-async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refused> {
+async fn confirm(
+    service: &ServiceHandle<Orders>,
+    keyring: &Keyring,
+    nth: u64,
+) -> Result<(), Refused> {
+    let customer = UserId(Uuid::from_u128(1 + u128::from(nth >> 40)));
+    // In memory, and nothing after the first time.
+    let failed = |error: KeyringError| Refused::Failed(error.to_string());
+    keyring.create(customer).map_err(failed)?;
+    let card = PaymentMethod::card(CARD);
     let place = PlaceOrder {
-        customer_id: UserId(Uuid::from_u128(1 + u128::from(nth >> 40))),
+        customer_id: customer,
         items: items(nth).to_vec(),
-        shipping_address: address(),
-        payment_method: PaymentMethod::card(CARD),
+        shipping_address: keyring.seal(customer, &address()).map_err(failed)?,
+        payment_method: card.seal(customer, keyring).map_err(failed)?,
         expected_total: None,
     };
     let placed = service.call(place).await?;
@@ -222,6 +268,8 @@ async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refuse
 }
 
 const CARD: &str = "tok_ok";
+const EMAIL: &str = "bench@example.com";
+const PASSWORD: &str = "a customer of the bench";
 
 /// Two products, of which every order has others.
 fn items(nth: u64) -> [OrderItem; 2] {

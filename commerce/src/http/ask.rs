@@ -1,6 +1,6 @@
 //! A request as routes see it: read once, refused in one way.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
+use utoipa::ToSchema;
 use warp::http::header::{CONTENT_TYPE, IF_MATCH};
 use warp::http::{HeaderMap, Method, StatusCode};
 
@@ -28,16 +29,18 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) captured: Vec<String>,
+    /// Whether the route honours an idempotency key; others do not look at it.
+    pub(super) is_idempotent: bool,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
-    /// The address it came from, if that is known.
-    pub(super) peer: Option<IpAddr>,
+    /// The other end of the connection.
+    pub(super) peer: Option<SocketAddr>,
     pub(super) body: Bytes,
 }
 
 /// Money in a request.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoneyAsked {
     amount: i64,
@@ -168,6 +171,9 @@ impl Ask {
     }
 
     fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+        if !self.is_idempotent {
+            return Ok(None);
+        }
         let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else {
             return Ok(None);
@@ -177,7 +183,7 @@ impl Ask {
                 && key.bytes().all(|byte| byte.is_ascii_graphic())
         });
         match (sane, values.next()) {
-            (Some(key), None) => Ok(Some(IdempotencyKey::new(self.scope(), key, &self.body))),
+            (Some(key), None) => Ok(Some(self.key(key))),
             _ => Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "idempotency-key-invalid",
@@ -188,6 +194,13 @@ impl Ask {
                  characters"
             ))),
         }
+    }
+
+    /// The key with a digest of the body. Under a secret, because the digest is stored and a body
+    /// may hold a password or an address that could be guessed.
+    fn key(&self, key: &str) -> IdempotencyKey {
+        let body = self.shop.keyring.digest("request body", &self.body);
+        IdempotencyKey::new(self.scope(), key, &body.0)
     }
 
     /// Caller, method and path. The caller's length goes first, so that no name can pass for

@@ -9,42 +9,48 @@ use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::inventory::{
-    AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, SetReorderLevel, StockList,
-    StockOfProduct,
+    AdjustStock, AdjustmentReason, LowStock, ProductStock, ReservationView, ReservationsOfProduct,
+    SetReorderLevel, StockList, StockOfProduct,
 };
+use crate::page::Listing;
 
 pub(super) fn routes(on: &mut Table) {
+    let managers = Access::Only(Role::InventoryManager);
+    on.get("/inventory/products", managers, list)
+        .about("Lists the stock of all products.")
+        .pages()
+        .answers::<Listing<ProductStock>>(StatusCode::OK);
+    on.get("/inventory/products/low-stock", managers, low)
+        .about("Lists the products at or below their reorder level.")
+        .pages()
+        .answers::<Listing<ProductStock>>(StatusCode::OK);
+    on.get("/inventory/products/{product_id}", managers, one)
+        .about("Shows the stock of a product.")
+        .answers::<ProductStock>(StatusCode::OK);
     on.get(
-        "/inventory/products",
-        Access::Only(Role::InventoryManager),
-        list,
-    );
-    on.get(
-        "/inventory/products/low-stock",
-        Access::Only(Role::InventoryManager),
-        low,
-    );
-    on.get(
-        "/inventory/products/{}",
-        Access::Only(Role::InventoryManager),
-        one,
-    );
-    on.get(
-        "/inventory/products/{}/reservations",
-        Access::Only(Role::InventoryManager),
+        "/inventory/products/{product_id}/reservations",
+        managers,
         reservations,
-    );
+    )
+    .about("Lists what is reserved of a product, and was in the last 30 days.")
+    .pages()
+    .answers::<Listing<ReservationView>>(StatusCode::OK);
     on.post(
-        "/inventory/products/{}/adjust-stock",
-        Access::Only(Role::InventoryManager),
+        "/inventory/products/{product_id}/adjust-stock",
+        managers,
         adjust,
-    );
+    )
+    .about("Corrects the number on hand.")
+    .takes::<Adjustment>()
+    .answers::<ProductStock>(StatusCode::OK);
     on.put(
-        "/inventory/products/{}/reorder-level",
-        Access::Only(Role::InventoryManager),
+        "/inventory/products/{product_id}/reorder-level",
+        managers,
         reorder_level,
     )
-    .about("Says at how many available units it is time to reorder.");
+    .about("Says at how many available units it is time to reorder.")
+    .takes::<ReorderLevel>()
+    .answers::<ProductStock>(StatusCode::OK);
 }
 
 async fn list(ask: Ask) -> Answer {
@@ -74,7 +80,7 @@ async fn reservations(ask: Ask) -> Answer {
     answer::ok(&ask.query(inventory, query).await?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Adjustment {
     delta: i64,

@@ -1,11 +1,18 @@
-//! A means of payment: what a customer pays with. Its token is a secret and is never shown.
+//! A means of payment: what a customer pays with.
+//!
+//! Its token is a secret: the gateway seals it before it becomes part of a message, and only the
+//! activity that shows it to the provider opens it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// What a customer pays with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+use crate::ids::UserId;
+use crate::privacy::{Keyring, KeyringError, Personal, Sealed};
+
+/// What a customer pays with, as the customer says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentMethod {
     /// Its kind.
@@ -15,8 +22,17 @@ pub struct PaymentMethod {
     pub token: CardToken,
 }
 
+/// What a customer pays with, as it is stored and sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedMethod {
+    /// Its kind.
+    pub kind: MethodKind,
+    /// The provider's name for it, under the key of whose it is.
+    pub token: Sealed<CardToken>,
+}
+
 /// Kinds of means of payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodKind {
     /// A card.
@@ -24,7 +40,7 @@ pub enum MethodKind {
 }
 
 /// The provider's name for a card. Whoever has it can charge the card, so no log shows it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct CardToken(String);
 
@@ -35,6 +51,18 @@ impl PaymentMethod {
             kind: MethodKind::Card,
             token: CardToken::new(token),
         }
+    }
+
+    /// As it is stored and sent, for the user whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Forgotten`] if the user has no key.
+    pub fn seal(&self, user: UserId, keyring: &Keyring) -> Result<SealedMethod, KeyringError> {
+        Ok(SealedMethod {
+            kind: self.kind,
+            token: keyring.seal(user, &self.token)?,
+        })
     }
 }
 
@@ -48,6 +76,10 @@ impl CardToken {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+impl Personal for CardToken {
+    const NAME: &'static str = "card-token";
 }
 
 impl fmt::Debug for CardToken {

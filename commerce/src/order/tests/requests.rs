@@ -27,7 +27,7 @@ fn a_placed_order_is_pending_at_the_prices_of_now() {
 #[test]
 fn a_wish_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let mut kit = Shop::open();
-    let cases: [Spoilt; 7] = [
+    let cases: [Spoilt; 5] = [
         ("invalid_items", |wish| wish.items.clear()),
         ("duplicate_product", |wish| wish.items[1].product_id = MUG),
         ("invalid_quantity", |wish| wish.items[0].quantity = 0),
@@ -35,12 +35,6 @@ fn a_wish_that_breaks_a_rule_is_refused_and_changes_nothing() {
             wish.items[0].product_id = ProductId(Uuid::from_u128(99));
         }),
         ("total_changed", |wish| wish.expected_total = Some(eur(1))),
-        ("invalid_address", |wish| {
-            wish.shipping_address.city.clear();
-        }),
-        ("invalid_payment_method", |wish| {
-            wish.payment_method = PaymentMethod::card("");
-        }),
     ];
     for (code, spoil) in cases {
         let mut wish = wish();
@@ -81,7 +75,7 @@ fn others_cannot_see_or_touch_an_order() {
         if_version: None,
         order_id,
         customer_id: stranger,
-        payment_method: PaymentMethod::card("tok_ok"),
+        payment_method: card("tok_ok"),
     });
     assert_eq!(retry.rejection().code, "no_such_order");
     assert_eq!(shop.status(), "payment_failed");
