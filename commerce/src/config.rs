@@ -55,6 +55,12 @@ pub struct HttpConfig {
     pub idle_timeout_s: u64,
     /// How long running requests may take after the order to stop, in seconds.
     pub drain_s: u64,
+    /// Requests a second that a caller may send: who is signed in by who they are, everybody else
+    /// by their address; 0 is no limit.
+    pub requests_per_s: u32,
+    /// Origins, such as `https://shop.example`, whose web pages may ask. In the environment with
+    /// a comma between two.
+    pub cors_origins: Vec<String>,
 }
 
 /// How long the steps of an order may take.
@@ -158,6 +164,8 @@ impl Default for HttpConfig {
             header_timeout_s: 30,
             idle_timeout_s: 60,
             drain_s: 10,
+            requests_per_s: 1_000,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -314,6 +322,13 @@ fn from_environment(
                 "0" | "false" | "no" | "" => false,
                 _ => return Err(error("true or false")),
             }),
+            Value::Array(_) => Value::Array(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|one| !one.is_empty())
+                    .map(|one| Value::String(one.to_owned()))
+                    .collect(),
+            ),
             _ => Value::String(text),
         };
     }

@@ -5,6 +5,7 @@
 
 use redeliver::{Rejection, Span, TableKey};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Rows of a page when the caller does not say.
 pub const PAGE_ROWS_DEFAULT: u16 = 50;
@@ -22,7 +23,7 @@ pub struct Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,

@@ -78,7 +78,7 @@ async fn run(
     mut stop: Stop,
 ) -> Result<(), Failure> {
     let drain = CancellationToken::new();
-    let routes = http::routes(shop.clone());
+    let routes = http::routes(shop.clone(), &config.http);
     let serving = tokio::spawn(server::serve(
         listener,
         routes,

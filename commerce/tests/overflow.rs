@@ -35,7 +35,7 @@ async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
-    let routes = commerce::http::routes(shop.clone());
+    let routes = commerce::http::routes(shop.clone(), &config.http);
     let stopped = stop.clone().cancelled_owned();
     let server = tokio::spawn(serve(listener, routes, ServerConfig::default(), stopped));
     let asked = tokio::task::spawn_blocking(move || {

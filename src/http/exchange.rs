@@ -12,7 +12,7 @@ use std::task::Poll;
 use hyper::body::{Body, Incoming};
 use tracing::Instrument;
 use warp::Reply;
-use warp::http::header::{ALLOW, HeaderValue};
+use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use warp::http::{Method, Request, Response, StatusCode};
 use warp::reply::Response as RoutesAnswer;
 
@@ -118,9 +118,11 @@ fn finished(
     if options && status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = rendered.headers_mut().remove(ALLOW);
         let mut empty = no_content();
-        empty
-            .headers_mut()
-            .extend(allow.map(|allow| (ALLOW, allow)));
+        let headers = empty.headers_mut();
+        // What a filter put around the problem stays; what describes its body goes with it.
+        *headers = std::mem::take(answer.headers_mut());
+        headers.remove(CONTENT_TYPE);
+        headers.extend(allow.map(|allow| (ALLOW, allow)));
         return empty;
     }
     // Headers that a filter put around the problem stay.

@@ -16,7 +16,7 @@ use super::served::Served;
 use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::ids::UserId;
 use crate::inventory::SeedProduct;
 use crate::inventory::stock::UNITS_MAX;
@@ -67,7 +67,12 @@ impl Subject {
                 Some(Served::start(chain_routes(orders.clone())).await?)
             }
             (Over::Http, Kind::Shop(shop)) => {
-                Some(Served::start(http::routes(shop.clone())).await?)
+                // All clients come from one address.
+                let unlimited = HttpConfig {
+                    requests_per_s: 0,
+                    ..HttpConfig::default()
+                };
+                Some(Served::start(http::routes(shop.clone(), &unlimited)).await?)
             }
         };
         Ok(Subject {

@@ -9,6 +9,7 @@ use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
+use utoipa::ToSchema;
 use warp::http::header::{CONTENT_TYPE, IF_MATCH};
 use warp::http::{HeaderMap, Method, StatusCode};
 
@@ -27,6 +28,8 @@ pub(super) struct Ask {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) captured: Vec<String>,
+    /// Whether the route honours an idempotency key; others do not look at it.
+    pub(super) is_idempotent: bool,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
@@ -34,7 +37,7 @@ pub(super) struct Ask {
 }
 
 /// Money in a request.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoneyAsked {
     amount: i64,
@@ -165,6 +168,9 @@ impl Ask {
     }
 
     fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+        if !self.is_idempotent {
+            return Ok(None);
+        }
         let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else {
             return Ok(None);

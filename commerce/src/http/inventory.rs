@@ -1,6 +1,7 @@
 //! Stock: what there is, what is reserved, and corrections by people.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use super::answer;
@@ -8,35 +9,40 @@ use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::inventory::{
-    AdjustStock, AdjustmentReason, LowStock, ReservationsOfProduct, StockList, StockOfProduct,
+    AdjustStock, AdjustmentReason, LowStock, ProductStock, ReservationView, ReservationsOfProduct,
+    StockList, StockOfProduct,
 };
+use crate::page::Listing;
 
 pub(super) fn routes(on: &mut Table) {
+    let managers = Access::Only(Role::InventoryManager);
+    on.get("/inventory/products", managers, list)
+        .about("Lists the stock of all products.")
+        .pages()
+        .answers::<Listing<ProductStock>>(StatusCode::OK);
+    on.get("/inventory/products/low-stock", managers, low)
+        .about("Lists the products at or below their reorder level.")
+        .pages()
+        .answers::<Listing<ProductStock>>(StatusCode::OK);
+    on.get("/inventory/products/{product_id}", managers, one)
+        .about("Shows the stock of a product.")
+        .answers::<ProductStock>(StatusCode::OK);
     on.get(
-        "/inventory/products",
-        Access::Only(Role::InventoryManager),
-        list,
-    );
-    on.get(
-        "/inventory/products/low-stock",
-        Access::Only(Role::InventoryManager),
-        low,
-    );
-    on.get(
-        "/inventory/products/{}",
-        Access::Only(Role::InventoryManager),
-        one,
-    );
-    on.get(
-        "/inventory/products/{}/reservations",
-        Access::Only(Role::InventoryManager),
+        "/inventory/products/{product_id}/reservations",
+        managers,
         reservations,
-    );
+    )
+    .about("Lists what is reserved of a product, and was in the last 30 days.")
+    .pages()
+    .answers::<Listing<ReservationView>>(StatusCode::OK);
     on.post(
-        "/inventory/products/{}/adjust-stock",
-        Access::Only(Role::InventoryManager),
+        "/inventory/products/{product_id}/adjust-stock",
+        managers,
         adjust,
-    );
+    )
+    .about("Corrects the number on hand.")
+    .takes::<Adjustment>()
+    .answers::<ProductStock>(StatusCode::OK);
 }
 
 async fn list(ask: Ask) -> Answer {
@@ -66,7 +72,7 @@ async fn reservations(ask: Ask) -> Answer {
     answer::ok(&ask.query(inventory, query).await?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Adjustment {
     delta: i64,

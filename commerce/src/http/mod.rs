@@ -7,7 +7,7 @@
 //! ```text
 //! table ─ caller ─ route ── command or query ─▶ service
 //!  404     401      400 413 415 422              404 409 412 422
-//!  405                                           503
+//!  405     403 429                               503
 //! ```
 //!
 //! Two kinds of bad bodies are told apart: what is no JSON is 400; JSON that is not what the
@@ -17,7 +17,12 @@
 mod answer;
 mod ask;
 mod caller;
+mod cors;
+mod docs;
+mod entry;
 mod inventory;
+mod limits;
+mod openapi;
 mod orders;
 mod payments;
 mod personal;
@@ -26,17 +31,22 @@ mod shipments;
 mod table;
 mod webhooks;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use redeliver::http::{self as server, Draining, Problem};
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
+use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use crate::app::Shop;
+use crate::config::HttpConfig;
 use ask::Ask;
 use caller::Caller;
+use cors::Origins;
+use limits::{Counted, Limits};
 use table::{Found, Table};
 
 pub(crate) use caller::DEVELOPMENT;
@@ -44,13 +54,37 @@ pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
 pub const API: &str = "/api/v1";
+/// Where one signs in. Answers have tokens in them and are never stored.
+const AUTH: &str = "/api/v1/auth/";
 
 /// Every route of the shop, with health and administration.
-pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+pub fn routes(
+    shop: Shop,
+    config: &HttpConfig,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let system = shop.system.clone();
-    let administration = caller::operator(shop.clone()).and(server::admin(system.clone()));
     let table = Arc::new(table());
-    let services = warp::path::full()
+    let origins = Origins::new(&config.cors_origins);
+    let limits = Limits::new(config.requests_per_s);
+    let answered = origins
+        .preflight(table.clone())
+        .or(server::health(system.clone()))
+        .or(caller::operator(shop.clone()).and(server::admin(system)))
+        .or(services(shop, table, limits));
+    // Refusals too are answers that a page may look at.
+    let answered = answered
+        .recover(server::recover)
+        .and_then(|answer| async { Ok::<_, Rejection>(answer) });
+    origins.around(answered)
+}
+
+/// The routes of the table.
+fn services(
+    shop: Shop,
+    table: Arc<Table>,
+    limits: Limits,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    warp::path::full()
         .and(warp::method())
         .and_then(move |path: FullPath, method: Method| {
             let found = table.find(&method, path.as_str());
@@ -67,6 +101,7 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
         .and(warp::method())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
+        .and(server::peer())
         .and(server::draining())
         .and(warp::body::bytes())
         .then(
@@ -75,32 +110,44 @@ pub fn routes(shop: Shop) -> impl Filter<Extract = (impl Reply,), Error = Reject
                   method: Method,
                   query: String,
                   headers: HeaderMap,
+                  peer: Option<SocketAddr>,
                   draining: Draining,
                   body: Bytes| {
-                let shop = shop.clone();
+                let (shop, limits) = (shop.clone(), limits.clone());
                 async move {
-                    let caller = match Caller::admitted(&shop, &headers, found.access).await {
-                        Ok(caller) => caller,
+                    let caller = Caller::admitted(&shop, &headers, found.access).await;
+                    // Who is refused counts too: by where they come from.
+                    let counted = Counted::of(caller.as_ref().ok(), peer);
+                    let standing = match limits.take(counted) {
+                        Ok(standing) => standing,
                         Err(problem) => return problem.into_response(),
                     };
-                    let ask = Ask {
-                        shop,
-                        caller,
-                        method,
-                        path: path.as_str().to_owned(),
-                        captured: found.captured,
-                        query,
-                        headers,
-                        draining,
-                        body,
+                    let answer = match caller {
+                        Err(problem) => Err(problem),
+                        Ok(caller) => {
+                            let ask = Ask {
+                                shop,
+                                caller,
+                                method,
+                                path: path.as_str().to_owned(),
+                                captured: found.captured,
+                                is_idempotent: found.is_idempotent,
+                                query,
+                                headers,
+                                draining,
+                                body,
+                            };
+                            (found.route)(ask).await
+                        }
                     };
-                    (found.route)(ask)
-                        .await
-                        .unwrap_or_else(Problem::into_response)
+                    let mut response = answer.unwrap_or_else(Problem::into_response);
+                    if let Some(standing) = standing {
+                        standing.show(response.headers_mut());
+                    }
+                    response
                 }
             },
-        );
-    server::health(system).or(administration).or(services)
+        )
 }
 
 fn table() -> Table {
@@ -110,5 +157,8 @@ fn table() -> Table {
     inventory::routes(&mut on);
     shipments::routes(&mut on);
     webhooks::routes(&mut on);
+    docs::tell_of_the_rest(&mut on);
+    // Last: the document tells of what stands above.
+    docs::routes(&mut on);
     on
 }

@@ -6,6 +6,8 @@ use redeliver::http::Problem;
 use redeliver::{Answered, Resolve};
 use serde::Deserialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use warp::http::StatusCode;
 use warp::http::header::HeaderName;
 use warp::reply::Response;
@@ -18,26 +20,67 @@ use crate::identity::Role;
 use crate::ids::{OrderId, UserId};
 use crate::order::requests::{
     CancelOrder, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder, ResolveOrder,
-    RetryPayment, TimelineOfOrder,
+    RetryPayment, Timeline, TimelineOfOrder,
 };
 use crate::order::service::has_left;
 use crate::order::{Address, OrderStatus};
+use crate::page::Listing;
 use crate::payment::PaymentMethod;
 
 /// An order with its address; without it once its customer is deleted.
-type OrderShown = OrderView<Option<Address>>;
+type OrderShown = OrderView<Address>;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/orders", Access::SignedIn, list);
-    on.post("/orders", Access::SignedIn, place);
-    on.get("/orders/{}", Access::SignedIn, one);
-    on.get("/orders/{}/timeline", Access::SignedIn, timeline);
-    on.post("/orders/{}/cancel", Access::SignedIn, cancel);
-    on.post("/orders/{}/resolve", Access::Only(Role::Admin), resolve);
-    on.post("/orders/{}/payment/retry", Access::SignedIn, retry_payment);
+    on.get("/orders", Access::SignedIn, list)
+        .about("Lists the caller's orders, newest first; everybody's for administrators.")
+        .query("status", "Only orders of this status.")
+        .pages()
+        .answers::<Listing<OrderShown>>(StatusCode::OK);
+    on.post("/orders", Access::SignedIn, place)
+        .about("Orders goods. Once the answer is given, the order is durable.")
+        .takes::<NewOrder>()
+        .waits()
+        .answers::<OrderShown>(StatusCode::OK)
+        .answers::<OrderShown>(StatusCode::ACCEPTED);
+    on.get("/orders/{order_id}", Access::SignedIn, one)
+        .about("Shows an order.")
+        .versioned()
+        .answers::<OrderShown>(StatusCode::OK);
+    on.get("/orders/{order_id}/timeline", Access::SignedIn, timeline)
+        .about("Tells what has happened to an order, oldest first.")
+        .answers::<Timeline>(StatusCode::OK);
+    on.post("/orders/{order_id}/cancel", Access::SignedIn, cancel)
+        .about("Cancels an order that has not left: what was done for it is undone.")
+        .takes::<Cancellation>()
+        .versioned()
+        .waits()
+        .answers::<OrderShown>(StatusCode::OK)
+        .answers::<OrderShown>(StatusCode::ACCEPTED);
+    on.post(
+        "/orders/{order_id}/resolve",
+        Access::Only(Role::Admin),
+        resolve,
+    )
+    .about("Ends the review of an order as a person decides.")
+    .takes::<Resolution>()
+    .versioned()
+    .waits()
+    .answers::<OrderShown>(StatusCode::OK)
+    .answers::<OrderShown>(StatusCode::ACCEPTED);
+    on.post(
+        "/orders/{order_id}/payment/retry",
+        Access::SignedIn,
+        retry_payment,
+    )
+    .about("Pays again for an order whose payment has failed.")
+    .takes::<PaymentRetry>()
+    .versioned()
+    .waits()
+    .answers::<OrderShown>(StatusCode::OK)
+    .answers::<OrderShown>(StatusCode::ACCEPTED);
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewOrder {
     items: Vec<OrderItem>,
@@ -89,7 +132,7 @@ async fn timeline(ask: Ask) -> Answer {
     answer::ok(&ask.query(ask.shop.order(), query).await?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Cancellation {
     reason: String,
@@ -137,11 +180,18 @@ fn gone_meanwhile<A>(order: &OrderView<A>) -> Option<Problem> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Resolution {
+    #[schema(schema_with = resolve_schema)]
     action: Resolve,
     reason: String,
+}
+
+fn resolve_schema() -> Object {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    text.enum_values(Some(["retry", "cancel", "accept"]))
+        .build()
 }
 
 async fn resolve(ask: Ask) -> Answer {
@@ -157,15 +207,15 @@ async fn resolve(ask: Ask) -> Answer {
     outcome(&ask, resolved, is_settled).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Retry {
+struct PaymentRetry {
     payment_method: PaymentMethod,
 }
 
 async fn retry_payment(ask: Ask) -> Answer {
     let order_id = ask.id()?;
-    let Retry { payment_method } = ask.json()?;
+    let PaymentRetry { payment_method } = ask.json()?;
     // The card is forgotten with the order's customer, whoever brought it.
     let owner = match whose(&ask) {
         Some(customer) => customer,
@@ -327,7 +377,7 @@ mod tests {
             status,
             items: Vec::new(),
             total: Money::new(1, Currency::EUR),
-            shipping_address: (),
+            shipping_address: None,
             payment_id: None,
             payment_attempts: 1,
             payment_failure: None,

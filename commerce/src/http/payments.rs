@@ -1,6 +1,7 @@
 //! Payments: what orders have cost, and money given back by people.
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use super::answer;
@@ -11,9 +12,20 @@ use crate::payment::{PaymentById, PaymentOfOrder, PaymentView, RefundPayment};
 use redeliver::http::Problem;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/payments/{}", Access::SignedIn, one);
-    on.get("/payments/order/{}", Access::SignedIn, of_order);
-    on.post("/payments/{}/refund", Access::Only(Role::Admin), refund);
+    on.get("/payments/{payment_id}", Access::SignedIn, one)
+        .about("Shows a payment.")
+        .answers::<PaymentView>(StatusCode::OK);
+    on.get("/payments/order/{order_id}", Access::SignedIn, of_order)
+        .about("Shows the payment of an order.")
+        .answers::<PaymentView>(StatusCode::OK);
+    on.post(
+        "/payments/{payment_id}/refund",
+        Access::Only(Role::Admin),
+        refund,
+    )
+    .about("Pays back a part of what was captured; the order's status stays.")
+    .takes::<Refund>()
+    .answers::<PaymentView>(StatusCode::ACCEPTED);
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -35,7 +47,7 @@ fn show(ask: &Ask, payment: &PaymentView) -> Answer {
     answer::ok(payment)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refund {
     amount: MoneyAsked,

@@ -3,6 +3,7 @@
 use redeliver::Answered;
 use redeliver::http::Problem;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use super::answer;
@@ -10,6 +11,7 @@ use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::order::Address;
+use crate::page::Listing;
 use crate::shipping::{
     DelayedShipments, Deliver, Dispatch, PendingShipments, RecordDeliveryAttempt, ReturnShipment,
     ReturnedItem, ShipmentById, ShipmentByTracking, ShipmentOfOrder, ShipmentView, Track,
@@ -17,39 +19,55 @@ use crate::shipping::{
 };
 
 /// A shipment with its address; without it once its customer is deleted.
-type ShipmentShown = ShipmentView<Option<Address>>;
+type ShipmentShown = ShipmentView<Address>;
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/shipments/pending", Access::Only(Role::Warehouse), pending);
-    on.get("/shipments/delayed", Access::Only(Role::Warehouse), delayed);
-    on.get("/shipments/{}", Access::SignedIn, one);
-    on.get("/shipments/order/{}", Access::SignedIn, of_order);
-    on.get("/shipments/tracking/{}", Access::SignedIn, by_tracking);
+    let warehouse = Access::Only(Role::Warehouse);
+    on.get("/shipments/pending", warehouse, pending)
+        .about("Lists the parcels that wait to be sent.")
+        .pages()
+        .answers::<Listing<ShipmentShown>>(StatusCode::OK);
+    on.get("/shipments/delayed", warehouse, delayed)
+        .about("Lists the parcels that should have arrived.")
+        .pages()
+        .answers::<Listing<ShipmentShown>>(StatusCode::OK);
+    on.get("/shipments/{shipment_id}", Access::SignedIn, one)
+        .about("Shows a parcel.")
+        .answers::<ShipmentShown>(StatusCode::OK);
+    on.get("/shipments/order/{order_id}", Access::SignedIn, of_order)
+        .about("Shows the parcel of an order.")
+        .answers::<ShipmentShown>(StatusCode::OK);
+    on.get(
+        "/shipments/tracking/{number}",
+        Access::SignedIn,
+        by_tracking,
+    )
+    .about("Shows the parcel of a tracking number.")
+    .answers::<ShipmentShown>(StatusCode::OK);
+    on.post("/shipments/{shipment_id}/dispatch", warehouse, dispatch)
+        .about("Sends a parcel.")
+        .may_take::<Dispatching>()
+        .answers::<ShipmentShown>(StatusCode::OK);
+    on.post("/shipments/{shipment_id}/tracking", warehouse, track)
+        .about("Tells where a parcel was seen.")
+        .takes::<Tracking>()
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.post(
-        "/shipments/{}/dispatch",
-        Access::Only(Role::Warehouse),
-        dispatch,
-    );
-    on.post(
-        "/shipments/{}/tracking",
-        Access::Only(Role::Warehouse),
-        track,
-    );
-    on.post(
-        "/shipments/{}/delivery-attempt",
-        Access::Only(Role::Warehouse),
+        "/shipments/{shipment_id}/delivery-attempt",
+        warehouse,
         delivery_attempt,
-    );
-    on.post(
-        "/shipments/{}/delivered",
-        Access::Only(Role::Warehouse),
-        delivered,
-    );
-    on.post(
-        "/shipments/{}/returned",
-        Access::Only(Role::Warehouse),
-        returned,
-    );
+    )
+    .about("Tells that nobody took a parcel; the third time it goes back.")
+    .takes::<FailedDelivery>()
+    .answers::<ShipmentShown>(StatusCode::OK);
+    on.post("/shipments/{shipment_id}/delivered", warehouse, delivered)
+        .about("Tells that a parcel has arrived.")
+        .may_take::<Nothing>()
+        .answers::<ShipmentShown>(StatusCode::OK);
+    on.post("/shipments/{shipment_id}/returned", warehouse, returned)
+        .about("Tells what has come back.")
+        .takes::<Returned>()
+        .answers::<ShipmentShown>(StatusCode::OK);
 }
 
 async fn pending(ask: Ask) -> Answer {
@@ -104,7 +122,7 @@ fn done(ask: &Ask, answered: Answered<ShipmentView>) -> Answer {
     answer::answered(StatusCode::OK, &Answered { reply, replayed })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Dispatching {
     carrier: Option<String>,
@@ -126,7 +144,7 @@ async fn dispatch(ask: Ask) -> Answer {
     done(&ask, answered)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Tracking {
     status: TrackStatus,
@@ -151,15 +169,15 @@ async fn track(ask: Ask) -> Answer {
     done(&ask, answered)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Attempt {
+struct FailedDelivery {
     reason: String,
 }
 
 async fn delivery_attempt(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
-    let Attempt { reason } = ask.json()?;
+    let FailedDelivery { reason } = ask.json()?;
     let command = RecordDeliveryAttempt {
         shipment_id,
         reason,
@@ -168,7 +186,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
     done(&ask, answered)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
@@ -179,15 +197,15 @@ async fn delivered(ask: Ask) -> Answer {
     done(&ask, answered.await?)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Return {
+struct Returned {
     items: Vec<ReturnedItem>,
 }
 
 async fn returned(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
-    let Return { items } = ask.json()?;
+    let Returned { items } = ask.json()?;
     let command = ReturnShipment { shipment_id, items };
     let answered = ask.send(ask.shop.shipping(), command).await?;
     done(&ask, answered)

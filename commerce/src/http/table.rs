@@ -1,22 +1,19 @@
 //! The table of routes: which function answers a method and a path.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
 use redeliver::http::Problem;
 use warp::http::Method;
 use warp::reply::Response;
 
 use super::API;
 use super::ask::Ask;
+use super::entry::{Entry, Route, segments};
 use crate::identity::Role;
 
 /// What a route answers.
 pub(super) type Answer = Result<Response, Problem>;
-
-type Route = Arc<dyn Fn(Ask) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// Whom a route lets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +34,6 @@ pub(super) struct Table {
     entries: Vec<Entry>,
 }
 
-/// A route and what is known of it.
-pub(super) struct Entry {
-    pub(super) method: Method,
-    /// With `{}` for what it leaves open.
-    pub(super) path: String,
-    pub(super) access: Access,
-    /// What it does, in one line.
-    pub(super) about: &'static str,
-    segments: Vec<&'static str>,
-    route: Route,
-}
-
 /// A route that answers a request.
 pub(super) struct Found {
     /// What answers it.
@@ -57,14 +42,8 @@ pub(super) struct Found {
     pub(super) captured: Vec<String>,
     /// Whom it lets pass.
     pub(super) access: Access,
-}
-
-impl Entry {
-    /// Says what the route does, in one line.
-    pub(super) fn about(&mut self, text: &'static str) -> &mut Entry {
-        self.about = text;
-        self
-    }
+    /// Whether it honours an idempotency key.
+    pub(super) is_idempotent: bool,
 }
 
 macro_rules! methods {
@@ -86,7 +65,8 @@ macro_rules! methods {
 
 impl Table {
     methods! {
-        /// A route to read something. `path` is below [`API`]; `{}` captures a segment.
+        /// A route to read something. `path` is below [`API`]; a segment in braces, such as
+        /// `{order_id}`, captures what stands there.
         get, GET;
         /// A route to do something or to make something new.
         post, POST;
@@ -106,81 +86,90 @@ impl Table {
         self.add(Method::POST, "", path, Access::Signed, route)
     }
 
+    /// A route outside [`API`] for whoever comes along.
+    pub(super) fn outside<F>(
+        &mut self,
+        path: &'static str,
+        route: impl Fn(Ask) -> F + Send + Sync + 'static,
+    ) -> &mut Entry
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.add(Method::GET, "", path, Access::Public, route)
+    }
+
+    /// A route outside [`API`] that is answered before this table is asked: only to be told of.
+    pub(super) fn elsewhere(&mut self, path: &'static str, access: Access) -> &mut Entry {
+        self.push(Entry::new(Method::GET, "", path, access, None))
+    }
+
     fn add<F>(
         &mut self,
         method: Method,
         under: &'static str,
         path: &'static str,
         access: Access,
-        route: fn(Ask) -> F,
+        route: impl Fn(Ask) -> F + Send + Sync + 'static,
     ) -> &mut Entry
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        self.entries.push(Entry {
-            method,
-            path: format!("{under}{path}"),
-            access,
-            about: "",
-            segments: segments(under).chain(segments(path)).collect(),
-            route: Arc::new(move |ask| Box::pin(route(ask))),
-        });
+        let route: Route = Arc::new(move |ask| Box::pin(route(ask)));
+        self.push(Entry::new(method, under, path, access, Some(route)))
+    }
+
+    fn push(&mut self, entry: Entry) -> &mut Entry {
+        self.entries.push(entry);
         let last = self.entries.len() - 1;
         &mut self.entries[last]
+    }
+
+    /// All routes.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// The route for this request; `None` if the path has none, a problem if the method is wrong.
     pub(super) fn find(&self, method: &Method, path: &str) -> Result<Option<Found>, Problem> {
         let asked: Vec<&str> = segments(path).collect();
-        let mut others: Vec<Method> = Vec::new();
         for entry in &self.entries {
-            let Some(captured) = entry.matches(&asked) else {
+            if entry.method != *method {
                 continue;
-            };
-            if entry.method == *method {
+            }
+            if let (Some(route), Some(captured)) = (&entry.route, entry.matches(&asked)) {
                 return Ok(Some(Found {
-                    route: entry.route.clone(),
+                    route: route.clone(),
                     captured,
                     access: entry.access,
+                    is_idempotent: entry.is_idempotent(),
                 }));
             }
-            if !others.contains(&entry.method) {
-                others.push(entry.method.clone());
+        }
+        let is_ours = |entry: &Entry| entry.route.is_some() && entry.matches(&asked).is_some();
+        if self.entries.iter().any(is_ours) {
+            Err(Problem::method_not_allowed(&self.methods(path)))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The methods of a path; empty if there is no such path.
+    pub(super) fn methods(&self, path: &str) -> Vec<Method> {
+        let asked: Vec<&str> = segments(path).collect();
+        let mut methods: Vec<Method> = Vec::new();
+        for entry in &self.entries {
+            if !methods.contains(&entry.method) && entry.matches(&asked).is_some() {
+                methods.push(entry.method.clone());
             }
         }
-        if others.is_empty() {
-            return Ok(None);
+        if methods.contains(&Method::GET) {
+            methods.push(Method::HEAD);
         }
-        if others.contains(&Method::GET) {
-            others.push(Method::HEAD);
+        if !methods.is_empty() {
+            methods.push(Method::OPTIONS);
         }
-        others.push(Method::OPTIONS);
-        Err(Problem::method_not_allowed(&others))
+        methods
     }
-}
-
-impl Entry {
-    fn matches(&self, asked: &[&str]) -> Option<Vec<String>> {
-        if asked.len() != self.segments.len() {
-            return None;
-        }
-        let mut captured = Vec::new();
-        for (wanted, asked) in self.segments.iter().zip(asked) {
-            if *wanted == "{}" && !asked.is_empty() {
-                // What is no text matches nothing we know, as any other unknown id.
-                captured.push(percent_decode_str(asked).decode_utf8_lossy().into_owned());
-            } else if wanted != asked {
-                return None;
-            }
-        }
-        Some(captured)
-    }
-}
-
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.strip_prefix('/')
-        .into_iter()
-        .flat_map(|path| path.split('/'))
 }
 
 #[cfg(test)]

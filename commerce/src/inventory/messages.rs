@@ -2,13 +2,14 @@
 
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, ProductId};
 use crate::page::{Listing, Page};
 use crate::time::{rfc3339, rfc3339_option};
 
 /// So many of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Units {
     /// What.
     pub product_id: ProductId,
@@ -83,7 +84,7 @@ pub struct InventoryReservationExpired {
 }
 
 /// Why the number on hand changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdjustmentReason {
     /// Goods came in.
@@ -201,7 +202,7 @@ pub struct AdjustStock {
 }
 
 /// A product's stock as the outside sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProductStock {
     /// Of what.
     pub product_id: ProductId,
@@ -220,7 +221,7 @@ pub struct ProductStock {
 }
 
 /// Status of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservationStatus {
     /// Held until it expires.
@@ -236,7 +237,7 @@ pub enum ReservationStatus {
 }
 
 /// What is reserved of one product for one order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReservationView {
     /// For which order.
     pub order_id: OrderId,
@@ -248,6 +249,7 @@ pub struct ReservationView {
     pub status: ReservationStatus,
     /// Until when it is held; `None` if it does not expire.
     #[serde(with = "rfc3339_option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
 }
 

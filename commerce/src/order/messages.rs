@@ -6,6 +6,7 @@
 
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::Units;
@@ -16,7 +17,7 @@ use crate::privacy::Sealed;
 use crate::time::rfc3339;
 
 /// A line of an order, as it was when the order was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderLine {
     /// What.
     pub product_id: ProductId,

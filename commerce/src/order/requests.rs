@@ -6,6 +6,7 @@
 
 use redeliver::{Resolve, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::money::Money;
@@ -33,7 +34,7 @@ pub struct PlaceOrder {
 }
 
 /// So many of a product, as they are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrderItem {
     /// What.
@@ -118,7 +119,7 @@ pub struct ListedProduct {
 
 /// An order as the outside sees it, but for its address: sealed here, and opened (`A`) by whoever
 /// shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderView<A = Sealed<Address>> {
     /// Its id.
     pub id: OrderId,
@@ -130,8 +131,9 @@ pub struct OrderView<A = Sealed<Address>> {
     pub items: Vec<OrderLine>,
     /// What it costs.
     pub total: Money,
-    /// Where it goes.
-    pub shipping_address: A,
+    /// Where it goes; `None` once its customer is deleted.
+    #[schema(value_type = Option<Address>)]
+    pub shipping_address: Option<A>,
     /// What pays for it.
     pub payment_id: Option<PaymentId>,
     /// How often its payment was tried.
@@ -148,22 +150,24 @@ pub struct OrderView<A = Sealed<Address>> {
     pub version: u64,
     /// When it was accepted.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Last change.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 
 impl<A> OrderView<A> {
     /// The order with another form of its address.
-    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> OrderView<B> {
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> Option<B>) -> OrderView<B> {
         OrderView {
             id: self.id,
             customer_id: self.customer_id,
             status: self.status,
             items: self.items,
             total: self.total,
-            shipping_address: form(self.shipping_address),
+            shipping_address: self.shipping_address.and_then(form),
             payment_id: self.payment_id,
             payment_attempts: self.payment_attempts,
             payment_failure: self.payment_failure,
@@ -210,17 +214,18 @@ pub struct TimelineOfOrder {
 }
 
 /// What has happened to an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Timeline {
     /// Oldest first.
     pub items: Vec<TimelineEntry>,
 }
 
 /// One thing that happened to an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineEntry {
     /// When.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Which service it came from.
     pub service: String,

@@ -13,9 +13,10 @@ use std::str::FromStr;
 
 use redeliver::{KeyReader, TableKey};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Status of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Its goods are being reserved.

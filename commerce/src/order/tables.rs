@@ -189,7 +189,7 @@ impl Order {
             status: self.status(),
             items: facts.lines,
             total: facts.total,
-            shipping_address: facts.ship_to,
+            shipping_address: Some(facts.ship_to),
             payment_id: self.payment_id,
             payment_attempts: self.payment_attempts,
             payment_failure: self.payment_failure,

@@ -2,6 +2,7 @@
 
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, PaymentId, RefundId, UserId};
 use crate::money::Money;
@@ -152,7 +153,7 @@ pub struct CapturePayment {
 }
 
 /// What the provider tells us by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderWebhook {
     /// The provider's id of the event; told twice, it counts once.
@@ -168,11 +169,12 @@ pub struct ProviderWebhook {
     pub amount: Money,
     /// When.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
 }
 
 /// What a webhook is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum WebhookKind {
     /// The amount is held.
     #[serde(rename = "payment.authorised")]
@@ -192,7 +194,7 @@ pub enum WebhookKind {
 }
 
 /// What became of a webhook. All are answered with 200.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookOutcome {
     /// It was news or agreed with what was known.
@@ -204,7 +206,7 @@ pub enum WebhookOutcome {
 }
 
 /// Status of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentStatus {
     /// The provider is being asked.
@@ -226,7 +228,7 @@ pub enum PaymentStatus {
 }
 
 /// A payment as the outside sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentView {
     /// Its id.
     pub id: PaymentId,
@@ -248,9 +250,11 @@ pub struct PaymentView {
     pub failure_reason: Option<String>,
     /// First request.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Last change.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 

@@ -6,12 +6,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::UserId;
 use crate::privacy::{Keyring, KeyringError, Personal, Sealed};
 
 /// What a customer pays with, as the customer says it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentMethod {
     /// Its kind.
@@ -31,7 +32,7 @@ pub struct SealedMethod {
 }
 
 /// Kinds of means of payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodKind {
     /// A card.
@@ -39,7 +40,7 @@ pub enum MethodKind {
 }
 
 /// The provider's name for a card. Whoever has it can charge the card, so no log shows it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct CardToken(String);
 

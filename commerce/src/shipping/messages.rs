@@ -2,6 +2,7 @@
 
 use redeliver::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{OrderId, ProductId, ShipmentId, UserId};
 use crate::inventory::Units;
@@ -127,7 +128,7 @@ pub struct ShipmentCancellationRefused {
 }
 
 /// So many of a product came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReturnedItem {
     /// What.
@@ -155,7 +156,7 @@ pub struct ShipmentReturned {
 }
 
 /// Status of a parcel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShipmentStatus {
     /// It waits to be sent.
@@ -189,7 +190,7 @@ pub struct Dispatch {
 }
 
 /// What the carrier can see a parcel do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackStatus {
     /// The carrier has it.
@@ -241,10 +242,11 @@ pub struct ReturnShipment {
 }
 
 /// One line of a parcel's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryEntry {
     /// When.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// What it became.
     pub status: ShipmentStatus,
@@ -256,7 +258,7 @@ pub struct HistoryEntry {
 
 /// A parcel as the outside sees it, but for its address: sealed here, and opened (`A`) by whoever
 /// shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShipmentView<A = Sealed<Address>> {
     /// Its id.
     pub id: ShipmentId,
@@ -268,35 +270,39 @@ pub struct ShipmentView<A = Sealed<Address>> {
     pub status: ShipmentStatus,
     /// What is in it.
     pub items: Vec<Units>,
-    /// Where it goes.
-    pub shipping_address: A,
+    /// Where it goes; `None` once its customer is deleted.
+    #[schema(value_type = Option<Address>)]
+    pub shipping_address: Option<A>,
     /// Who carries it.
     pub carrier: Option<String>,
     /// How to follow it.
     pub tracking_number: Option<String>,
     /// When it should arrive.
     #[serde(with = "rfc3339_option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub estimated_delivery: Option<Timestamp>,
     /// What has happened to it, oldest first.
     pub history: Vec<HistoryEntry>,
     /// When it was created.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Last change.
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
 }
 
 impl<A> ShipmentView<A> {
     /// The parcel with another form of its address.
-    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> ShipmentView<B> {
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> Option<B>) -> ShipmentView<B> {
         ShipmentView {
             id: self.id,
             order_id: self.order_id,
             customer_id: self.customer_id,
             status: self.status,
             items: self.items,
-            shipping_address: form(self.shipping_address),
+            shipping_address: self.shipping_address.and_then(form),
             carrier: self.carrier,
             tracking_number: self.tracking_number,
             estimated_delivery: self.estimated_delivery,

@@ -2,15 +2,19 @@
 
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
+pub mod document;
+
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use document::Document;
 use serde_json::{Value, json};
 
 /// Longer than any answer takes, so that a hanging server fails a test instead of stopping it.
@@ -310,11 +314,30 @@ impl Client {
         body: Option<&[u8]>,
     ) -> io::Result<Answer> {
         let answer = self.exchange(method, path, headers, body);
+        if let Ok(answer) = &answer {
+            self.check(method, path, answer);
+        }
         let closes = |answer: &Answer| answer.header("connection") == Some("close");
         if answer.as_ref().map_or(true, closes) {
             self.connection = None;
         }
         answer
+    }
+
+    /// Fails the test if the answer is not what the server's own document says.
+    #[track_caller]
+    fn check(&self, method: &str, path: &str, answer: &Answer) {
+        let Some(document) = document_of(&self.address) else {
+            return;
+        };
+        let content_type = answer.header("content-type");
+        let objections =
+            document.objections(method, path, answer.status, content_type, &answer.body);
+        let said = String::from_utf8_lossy(&answer.body);
+        assert!(
+            objections.is_empty(),
+            "{method} {path} is not answered as documented: {objections:#?}\n{said}"
+        );
     }
 
     fn exchange(
@@ -350,6 +373,24 @@ impl Client {
             (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
         }
     }
+}
+
+/// The document of the server at this address, asked for once; `None` if it has none or is gone.
+fn document_of(address: &str) -> Option<Arc<Document>> {
+    static DOCUMENTS: LazyLock<Mutex<HashMap<String, Arc<Document>>>> =
+        LazyLock::new(Mutex::default);
+    if let Some(known) = DOCUMENTS.lock().unwrap().get(address) {
+        return Some(known.clone());
+    }
+    let mut client = Client::new(address);
+    let answer = client.exchange("GET", "/openapi.json", &[], None).ok()?;
+    if answer.status != 200 {
+        return None;
+    }
+    let document = Arc::new(Document::new(answer.json()));
+    let mut documents = DOCUMENTS.lock().unwrap();
+    documents.insert(address.to_owned(), document.clone());
+    Some(document)
 }
 
 fn read_answer(from: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
