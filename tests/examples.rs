@@ -1,7 +1,8 @@
 //! The examples run as pasted, and say what they promise.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -107,4 +108,74 @@ fn counter_never_forgets_a_number_it_has_printed() {
         before >= printed && printed > 0,
         "{before} remembered, {printed} printed"
     );
+}
+
+#[test]
+fn a_reminder_goes_off_once_though_the_process_was_killed_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    let mut child = Command::new(example("reminders"))
+        .args([dir, "tea", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "reminder 1 in 1 s");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // It may have gone off between the line and the kill; then it does not again.
+    let before: Vec<String> = lines.map(Result::unwrap).collect();
+    let after = run("reminders", &[dir]);
+    let both = format!("{}{after}", before.concat());
+    assert_eq!(both.matches("reminder 1: tea").count(), 1, "{both}");
+    assert_eq!(run("reminders", &[dir]), "");
+}
+
+#[test]
+fn activities_pay_each_transfer_once_though_answers_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run("activities", &[dir.path().to_str().unwrap()]);
+    assert!(output.contains("paid 123 cents, each once"), "{output}");
+    assert!(output.contains("asked the bank"), "{output}");
+}
+
+#[test]
+fn http_host_serves_its_own_routes_and_the_facade() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(example("http_host"))
+        .args([dir.path().to_str().unwrap(), "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let said = lines.next().unwrap().unwrap();
+    let address = said.strip_prefix("listening on http://").unwrap();
+    let own = ask(address, "GET / HTTP/1.1", "");
+    assert!(own.ends_with("an application of its own\n"), "{own}");
+    let first = ask(address, "POST /visits/ada HTTP/1.1", "");
+    assert!(first.ends_with("visit 1\n"), "{first}");
+    let request = "POST /services/guests/visit HTTP/1.1\r\ncontent-type: application/json\r\n\
+                   idempotency-key: once";
+    for _ in 0..2 {
+        let facade = ask(address, request, r#"{"name":"ada"}"#);
+        assert!(facade.starts_with("HTTP/1.1 200"), "{facade}");
+        assert!(facade.ends_with("\r\n2"), "{facade}");
+    }
+    let ready = ask(address, "GET /readyz HTTP/1.1", "");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// One request on a connection of its own, and everything that came back.
+fn ask(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let request = format!(
+        "{head}\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
