@@ -251,7 +251,6 @@ const WAREHOUSE: Who = Only("warehouse");
 const NOT_YET: &[&str] = &[
     "identity",
     "catalog",
-    "cart",
     "notification",
     "analytics",
     "events",

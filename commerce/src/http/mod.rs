@@ -17,6 +17,7 @@
 mod answer;
 mod ask;
 mod caller;
+mod cart;
 mod cors;
 mod docs;
 mod entry;
@@ -153,6 +154,7 @@ fn services(
 fn table() -> Table {
     let mut on = Table::default();
     orders::routes(&mut on);
+    cart::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
