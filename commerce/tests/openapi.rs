@@ -179,6 +179,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ),
     (
         "notification",
+        "post",
+        "/api/v1/templates/{}/preview",
+        Only("admin"),
+    ),
+    (
+        "notification",
         "get",
         "/api/v1/users/{}/notification-preferences",
         SignedIn,
@@ -251,7 +257,6 @@ const WAREHOUSE: Who = Only("warehouse");
 const NOT_YET: &[&str] = &[
     "identity",
     "catalog",
-    "notification",
     "analytics",
     "events",
     "metrics",

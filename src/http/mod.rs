@@ -41,6 +41,7 @@ mod health;
 mod host;
 mod problem;
 mod recover;
+mod refusal;
 mod server;
 mod stall;
 

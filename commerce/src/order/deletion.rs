@@ -8,7 +8,7 @@ use redeliver::prelude::*;
 use super::change::{self, Note};
 use super::fulfilment::Fulfilment;
 use super::service::Orders;
-use super::tables::{CARTS, ORDERS, ORDERS_BY_CUSTOMER, Order};
+use super::tables::{CARTS, ORDERS_BY_CUSTOMER, Order};
 use super::{CancelOrder, OrderStatus};
 use crate::identity::UserDeleted;
 use crate::ids::{OrderId, UserId};

@@ -9,6 +9,7 @@
 //!                            ▲   ╰──▶ change ──▶ orders, timeline, those who wait
 //! services ──▶ answers ──────╯            ▲
 //!                 ╰──▶ take_back ─────────╯
+//! catalog ──▶ price_list ──▶ what can be ordered, and for how much
 //! ```
 
 pub mod address;
@@ -18,6 +19,7 @@ pub mod change;
 pub mod deletion;
 pub mod fulfilment;
 pub mod messages;
+pub mod price_list;
 pub mod pricing;
 pub mod requests;
 pub mod service;
@@ -37,8 +39,8 @@ pub use messages::{
     ProductAddedToCart, ProductPurchased,
 };
 pub use requests::{
-    CancelOrder, ListProduct, ListedProduct, OrderById, OrderItem, OrderView, OrdersList,
-    PlaceOrder, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
+    CancelOrder, ListedProduct, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder,
+    PriceOfProduct, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
 };
 pub use service::Orders;
 pub use status::OrderStatus;

@@ -8,15 +8,15 @@ use super::fulfilment::{Course, Deadlines, Fulfilment, PAYMENT_ATTEMPTS_MAX};
 use super::pricing;
 use super::tables::{
     CARTS, ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER, ORDERS_BY_CUSTOMER_AND_STATUS,
-    ORDERS_BY_STATUS, Order, OrderFacts, PRICES, Price, ReviewOf, TIMELINE, TakeBackFor,
+    ORDERS_BY_STATUS, Order, OrderFacts, PRICES, ReviewOf, TIMELINE, TakeBackFor,
 };
 use super::{
-    CancelOrder, ListProduct, ListedProduct, OrderById, OrderCancelled, OrderConfirmed,
-    OrderCreated, OrderDelivered, OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder,
-    ProductAddedToCart, ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
+    CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
+    OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductAddedToCart,
+    ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
-use crate::money::{Currency, MoneyError};
+use crate::money::Currency;
 use crate::page::Listing;
 use crate::payment::{CapturePayment, Payment};
 
@@ -55,13 +55,13 @@ impl Service for Orders {
             .command(Self::cancel)
             .command(Self::retry_payment)
             .command(Self::resolve)
-            .command(Self::list_product)
             .command(Self::put_into_cart)
             .command(Self::take_from_cart)
             .command(Self::check_out);
         on.query(Self::by_id)
             .query(Self::list)
             .query(Self::timeline)
+            .query(Self::price_of)
             .query(Self::cart_of);
         on.event(Self::reserved)
             .event(Self::not_reserved)
@@ -83,6 +83,11 @@ impl Service for Orders {
             .event(Self::kept_back)
             .event(Self::not_kept_back)
             .event(Self::user_deleted);
+        on.event(Self::product_created)
+            .event(Self::product_updated)
+            .event(Self::product_price_changed)
+            .event(Self::product_published)
+            .event(Self::product_unpublished);
         on.timer(Self::refund_due).timer(Self::deletion_goes_on);
         on.sends::<Payment, CapturePayment>()
             .reply::<CapturePayment>(Self::capture_asked);
@@ -91,8 +96,8 @@ impl Service for Orders {
             .publishes_outside::<OrderCancelled>()
             .publishes_outside::<OrderShipped>()
             .publishes_outside::<OrderDelivered>()
-            .publishes_outside::<ProductAddedToCart>()
-            .publishes_outside::<ProductPurchased>();
+            .publishes_outside::<ProductPurchased>()
+            .publishes_outside::<ProductAddedToCart>();
     }
 }
 
@@ -293,36 +298,6 @@ impl Orders {
             }
         }
         show(&id, cx)
-    }
-
-    fn list_product(
-        &self,
-        new: ListProduct,
-        cx: &mut Context<Self>,
-    ) -> Result<ListedProduct, Rejection> {
-        let sku = pricing::text("sku", &new.sku)?.to_owned();
-        let name = pricing::text("name", &new.name)?.to_owned();
-        if new.price.currency != self.currency {
-            return Err(MoneyError::CurrencyMismatch {
-                left: new.price.currency,
-                right: self.currency,
-            }
-            .into());
-        }
-        if new.price.amount <= 0 {
-            return Err(Rejection::invalid(
-                "invalid_price",
-                format!("{} is no price; use more than 0", new.price),
-            ));
-        }
-        let price = Price {
-            sku,
-            name,
-            price: new.price,
-            published: new.published,
-        };
-        cx.put(PRICES, &new.product_id, &price)?;
-        Ok(price.view(new.product_id))
     }
 }
 
