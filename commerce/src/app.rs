@@ -14,9 +14,10 @@ use redeliver::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::{Config, SenderChoice};
-use crate::http::receive_webhook;
+use crate::http::{Views, receive_webhook};
 use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
 use crate::identity::token::{AccessTokens, CannotIssue};
 use crate::identity::{Accounts, FailedLogins, Identity};
@@ -89,6 +90,8 @@ pub struct Shop {
     pub accounts: Accounts,
     /// Addresses from which logins fail too often.
     pub failed_logins: Arc<FailedLogins>,
+    /// Who looked at which product lately.
+    pub views: Views,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -129,6 +132,7 @@ impl Shop {
             failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
+            views: Views::new(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -184,6 +188,11 @@ impl Shop {
 
     /// The notification service.
     pub fn notification(&self) -> ServiceHandle<Notifications> {
+        self.system.service()
+    }
+
+    /// The analytics service.
+    pub fn analytics(&self) -> ServiceHandle<Analytics> {
         self.system.service()
     }
 
@@ -243,10 +252,14 @@ pub fn builder(
         .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
+            reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
         .service(notifications)
+        .service(Analytics {
+            currency: config.currency,
+        })
 }
 
 /// What carries letters, as configured. Nothing is written or connected yet.

@@ -48,6 +48,16 @@ pub struct Config {
     pub provider: ProviderConfig,
     /// How users are told what happens.
     pub notification: NotificationConfig,
+    /// What counts as little stock.
+    pub inventory: InventoryConfig,
+}
+
+/// What counts as little stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InventoryConfig {
+    /// At how many available units it is time to reorder a new product.
+    pub reorder_level: u64,
 }
 
 /// Limits of the HTTP server.
@@ -243,6 +253,7 @@ impl Default for Config {
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
             notification: NotificationConfig::default(),
+            inventory: InventoryConfig::default(),
         }
     }
 }
@@ -289,6 +300,12 @@ impl Default for OrderConfig {
             provider_s: 10,
             compensation_s: 24 * 60 * 60,
         }
+    }
+}
+
+impl Default for InventoryConfig {
+    fn default() -> InventoryConfig {
+        InventoryConfig { reorder_level: 10 }
     }
 }
 

@@ -231,7 +231,7 @@ impl From<SeedError> for Failure {
     fn from(error: SeedError) -> Failure {
         let exit = match &error {
             SeedError::Marker { .. } => Exit::Data,
-            SeedError::Refused { .. } => Exit::Failure,
+            SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
     }

@@ -21,10 +21,8 @@ use crate::config::{Config, HttpConfig};
 use crate::identity::accounts::Entry;
 use crate::identity::{Contact, Password};
 use crate::ids::UserId;
-use crate::inventory::SeedProduct;
 use crate::inventory::stock::UNITS_MAX;
-use crate::money::Money;
-use crate::order::requests::{ListProduct, OrderById, OrderItem, PlaceOrder};
+use crate::order::requests::{OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
 use crate::privacy::{Keyring, KeyringError};
@@ -208,25 +206,7 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
     config.identity.argon2_passes = 1;
     config.identity.argon2_lanes = 1;
     let shop = Shop::open(&config, Ledger::InMemory).await?;
-    for (place, entry) in seed::PRODUCTS.iter().enumerate() {
-        let product_id = seed::product_id(place);
-        let stock = SeedProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            on_hand: UNITS_MAX,
-            reorder_level: 1,
-        };
-        let price = ListProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            price: Money::new(entry.price, config.currency),
-            published: true,
-        };
-        shop.inventory().call(stock).await.map_err(failed)?;
-        shop.order().call(price).await.map_err(failed)?;
-    }
+    seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
     let contact = Contact {
         email: EMAIL.to_owned(),
         first_name: "Anna".to_owned(),

@@ -98,6 +98,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller is somebody.
+    pub(super) fn is_known(&self) -> bool {
+        !self.user.0.is_nil()
+    }
+
     /// Whether the caller has the role, or every role.
     pub(super) fn has(&self, role: Role) -> bool {
         self.roles

@@ -14,10 +14,12 @@
 //! route takes (a type, a name, a rule) is 422. An id that cannot be one is 404, as one that
 //! nobody has.
 
+mod analytics;
 mod answer;
 mod ask;
 mod auth;
 mod caller;
+mod catalog;
 mod cors;
 mod docs;
 mod entry;
@@ -32,6 +34,7 @@ mod preference;
 mod shipments;
 mod table;
 mod users;
+mod views;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -52,6 +55,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
+pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -157,11 +161,13 @@ fn table() -> Table {
     let mut on = Table::default();
     auth::routes(&mut on);
     users::routes(&mut on);
+    catalog::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
     notifications::routes(&mut on);
+    analytics::routes(&mut on);
     webhooks::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
