@@ -186,13 +186,13 @@ impl Shop {
         self.system.service()
     }
 
-    /// The notification service.
-    pub fn notification(&self) -> ServiceHandle<Notifications> {
+    /// The analytics service.
+    pub fn analytics(&self) -> ServiceHandle<Analytics> {
         self.system.service()
     }
 
-    /// The analytics service.
-    pub fn analytics(&self) -> ServiceHandle<Analytics> {
+    /// The notification service.
+    pub fn notification(&self) -> ServiceHandle<Notifications> {
         self.system.service()
     }
 
@@ -256,10 +256,10 @@ pub fn builder(
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
-        .service(notifications)
         .service(Analytics {
             currency: config.currency,
         })
+        .service(notifications)
 }
 
 /// What carries letters, as configured. Nothing is written or connected yet.

@@ -46,10 +46,10 @@ pub struct Config {
     pub order: OrderConfig,
     /// Times of the payment provider.
     pub provider: ProviderConfig,
-    /// How users are told what happens.
-    pub notification: NotificationConfig,
     /// What counts as little stock.
     pub inventory: InventoryConfig,
+    /// How users are told what happens.
+    pub notification: NotificationConfig,
 }
 
 /// What counts as little stock.
@@ -252,8 +252,8 @@ impl Default for Config {
             identity: IdentityConfig::default(),
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
-            notification: NotificationConfig::default(),
             inventory: InventoryConfig::default(),
+            notification: NotificationConfig::default(),
         }
     }
 }

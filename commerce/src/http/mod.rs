@@ -23,6 +23,7 @@ mod catalog;
 mod cors;
 mod docs;
 mod entry;
+mod events;
 mod inventory;
 mod limits;
 mod notifications;
@@ -166,9 +167,10 @@ fn table() -> Table {
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
-    notifications::routes(&mut on);
     analytics::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
+    events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);
