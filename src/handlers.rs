@@ -37,6 +37,8 @@ pub struct Handlers<S: Service> {
     pub(crate) answers: HashMap<&'static str, Answer<S>>,
     pub(crate) activities: HashMap<&'static str, ActivityHandler<S>>,
     pub(crate) doors: HashMap<&'static str, JsonDoor>,
+    /// How published events look from the outside, by their present and former wire names.
+    pub(crate) event_doors: HashMap<&'static str, EventDoor>,
     pub(crate) twice: Vec<String>,
 }
 
@@ -64,6 +66,7 @@ impl<S: Service> Handlers<S> {
             answers: HashMap::new(),
             activities: HashMap::new(),
             doors: HashMap::new(),
+            event_doors: HashMap::new(),
             twice: Vec::new(),
         };
         S::handlers(&mut handlers);
@@ -333,6 +336,9 @@ impl<S: Service> Handlers<S> {
 
     /// Declares an event that a saga publishes; several sagas, and the service, may.
     pub(crate) fn publishes_by_saga<E: Event>(&mut self, outside: bool) {
+        for name in E::FORMERLY.iter().chain([&E::NAME]) {
+            self.event_doors.insert(name, event_door::<E>());
+        }
         let publishes = &mut self.declaration.publishes;
         match publishes.iter_mut().find(|known| known.message == E::NAME) {
             Some(known) => known.outside |= outside,
@@ -436,6 +442,15 @@ pub(crate) struct JsonDoor {
     pub(crate) name: &'static str,
 }
 
+/// How a published event looks from the outside: JSON out.
+#[derive(Clone, Copy)]
+pub(crate) struct EventDoor {
+    /// Sealed body of any version, under the name it was published by, to the present JSON.
+    pub(crate) write: fn(&Envelope) -> Result<Vec<u8>, CodecError>,
+    pub(crate) version: u16,
+    pub(crate) name: &'static str,
+}
+
 pub(crate) struct ActivityHandler<S> {
     pub(crate) run: Run<S>,
     pub(crate) reconcile: Option<Reconcile<S>>,
@@ -518,6 +533,20 @@ fn settle<R: Serialize>(name: &str, result: Result<R, Rejection>) -> Handled {
             )),
         },
         Err(rejection) => Handled::Rejected(rejection),
+    }
+}
+
+fn event_door<E: Event>() -> EventDoor {
+    EventDoor {
+        write: |envelope| {
+            let event: E = open_message(envelope.version, envelope.name(), &envelope.body)?;
+            codec::to_json(&event).map_err(|detail| CodecError::Encode {
+                subject: E::NAME.to_owned(),
+                detail,
+            })
+        },
+        version: E::VERSION,
+        name: E::NAME,
     }
 }
 

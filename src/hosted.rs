@@ -11,7 +11,7 @@ use crate::context::{Context, View};
 use crate::declaration::Declaration;
 use crate::draft::Turn;
 use crate::envelope::{Envelope, Kind};
-use crate::handlers::{ActivityFuture, ActivityResult, Handled, Handlers, JsonDoor};
+use crate::handlers::{ActivityFuture, ActivityResult, EventDoor, Handled, Handlers, JsonDoor};
 use crate::service::Service;
 use crate::table::IndexKeys;
 
@@ -23,6 +23,8 @@ pub(crate) trait Hosted: Send + Sync {
     /// The indexes of each table, as (index table, key function).
     fn indexes(&self) -> &HashMap<&'static str, Vec<(&'static str, Arc<IndexKeys>)>>;
     fn door(&self, message: &str) -> Option<JsonDoor>;
+    /// How an event that it publishes looks from the outside; by a present or former name.
+    fn event_door(&self, message: &str) -> Option<EventDoor>;
     fn is_query(&self, message: &str) -> bool;
     /// The current wire name for a (possibly older) one, if this kind of message is handled.
     fn current_name(&self, kind: Kind, name: &str) -> Option<&'static str>;
@@ -78,6 +80,10 @@ impl<S: Service> Hosted for Registered<S> {
 
     fn door(&self, message: &str) -> Option<JsonDoor> {
         self.handlers.doors.get(message).copied()
+    }
+
+    fn event_door(&self, message: &str) -> Option<EventDoor> {
+        self.handlers.event_doors.get(message).copied()
     }
 
     fn is_query(&self, message: &str) -> bool {

@@ -92,6 +92,7 @@ pub mod envelope;
 pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod feed;
 mod handle;
 mod handlers;
 mod hosted;
@@ -126,6 +127,7 @@ pub use activity::{
 };
 pub use call::{Answered, CallError, IdempotencyKey};
 pub use clock::{Timestamp, days, hours, minutes, seconds};
+pub use commit::EventNumber;
 pub use config::Config;
 pub use context::{Context, ContextError, TimerId, View};
 pub use declaration::{
@@ -133,6 +135,7 @@ pub use declaration::{
 };
 pub use envelope::{Key, MessageId, TraceContext};
 pub use error::{OpenError, StoreError};
+pub use feed::{EventFeed, FeedItem, FeedPage, Gap, GapReason, PublishedEvent};
 pub use handle::{CommandCall, ServiceHandle, Watch};
 pub use handlers::Handlers;
 pub use key::{KeyReader, TableKey};

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::draft::Reads;
 use crate::envelope::{Envelope, TraceContext};
 use crate::error::{OpenError, StoreError};
+use crate::feed::EventFeed;
 use crate::handle::{Question, ServiceHandle, ask};
 use crate::hosted::{Hosted, Registered};
 use crate::key::TableKey;
@@ -25,6 +26,7 @@ use crate::messaging::transport::Transport;
 use crate::parked::{self, Origin};
 use crate::persistence::disk::Disk;
 use crate::persistence::engine::EngineFactory;
+use crate::persistence::events::EventLimits;
 use crate::persistence::open::Recovered;
 use crate::persistence::options::{Driving, StoreOptions};
 use crate::persistence::real_disk::RealDisk;
@@ -256,6 +258,7 @@ impl SystemBuilder {
                 topology,
                 recovered,
                 root,
+                simulated: !drivers.is_empty(),
                 drivers: Mutex::new(drivers),
                 watchdog: Mutex::new(watchdog),
             }),
@@ -293,6 +296,7 @@ async fn open(
         stream_backlog_bytes: config.stream_backlog_bytes_max,
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
+        events: EventLimits::of(config.events_kept, config.events_bytes_max),
         ..StoreOptions::new(dir)
     };
     match stage {
@@ -370,6 +374,7 @@ struct Inner {
     topology: Topology,
     recovered: RecoveredReport,
     root: Root,
+    simulated: bool,
     drivers: Mutex<Drivers>,
     watchdog: Mutex<Option<Watchdog>>,
 }
@@ -468,6 +473,11 @@ impl System {
         let Answered { reply, replayed } = ask(cell, member, question).await?;
         let body = (door.write)(&reply).map_err(CallError::Malformed)?;
         Ok(JsonAnswer { body, replayed })
+    }
+
+    /// The published events, as those outside of the system may read them.
+    pub fn events(&self) -> EventFeed {
+        EventFeed::new(self.inner.cell.clone(), self.inner.simulated)
     }
 
     /// The services and the ways between them.
@@ -622,10 +632,9 @@ impl System {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let simulated = !self.drivers().is_empty();
         self.drivers().clear();
         let store = cell.store.clone();
-        let closed = if simulated {
+        let closed = if self.inner.simulated {
             store.close()
         } else {
             tokio::task::spawn_blocking(move || store.close())

@@ -16,6 +16,7 @@
 //! | warn | `the running file cannot be written back` | error | look at the disk; an attempt may be counted twice |
 //! | warn | `failpoints are active` | points | never in production |
 //! | warn | `published events are missing from the event log` | gaps | readers see a gap; restore a backup if they must not |
+//! | warn | `a published event cannot be read` | number, error | look at the disk; readers see a gap |
 //! | warn | `the engine is rebuilt` | reason | nothing; the start takes longer |
 //! | warn | `a snapshot is named for another position` | path | remove the file if you put it there |
 //! | warn | `a snapshot cannot be used` | path, error | look at the disk |

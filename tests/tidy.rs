@@ -53,7 +53,14 @@ const LAYERS: [&[&str]; 8] = [
     ],
     &["persistence", "messaging"],
     &["actors"],
-    &["system", "handle", "report", "startup", "failpoints"],
+    &[
+        "system",
+        "handle",
+        "feed",
+        "report",
+        "startup",
+        "failpoints",
+    ],
     &["http", "testing"],
     &["bin"],
 ];

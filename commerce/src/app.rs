@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::http::receive_webhook;
+use crate::http::{DEVELOPMENT, receive_webhook};
 use crate::identity::Identity;
 use crate::inventory::Inventory;
 use crate::order::{Deadlines, Orders};
@@ -76,6 +76,8 @@ impl Shop {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
         let keyring = keyring(config, ledger)?;
+        // Goes when users register: until then this is the only one there is.
+        keyring.create(DEVELOPMENT)?;
         let system = builder(config, Arc::new(LaterProvider(provider)), keyring.clone())
             .start()
             .await?;
@@ -167,10 +169,12 @@ pub fn builder(
     keyring: Keyring,
 ) -> SystemBuilder {
     let seconds = Duration::from_secs;
-    let mut payment = Payment::new(provider);
+    let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
-        .service(Identity { keyring })
+        .service(Identity {
+            keyring: keyring.clone(),
+        })
         .service(Catalog {
             currency: config.currency,
         })
@@ -187,7 +191,7 @@ pub fn builder(
             reservation_ttl: seconds(config.order.reservation_ttl_s),
             ..Inventory::default()
         })
-        .service(Shipping::new(Arc::new(SimulatedCarrier)))
+        .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
         .service(Analytics {
             currency: config.currency,
         })

@@ -3,9 +3,13 @@
 //! A cursor is the last key of a page, written in letters and digits; it means nothing to the
 //! caller, and one that is made up can only skip rows of the same list.
 
+use std::borrow::Cow;
+
 use redeliver::{Rejection, Span, TableKey};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Rows of a page when the caller does not say.
 pub const PAGE_ROWS_DEFAULT: u16 = 50;
@@ -23,12 +27,22 @@ pub struct Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
     /// Where the next page begins; `None` on the last.
     pub next_cursor: Option<String>,
+}
+
+impl<T> Listing<T> {
+    /// The same page with its rows shown otherwise.
+    pub fn map<U>(self, show: impl FnMut(T) -> U) -> Listing<U> {
+        Listing {
+            items: self.items.into_iter().map(show).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
 }
 
 impl Page {
@@ -86,6 +100,35 @@ impl Page {
             items: rows.into_iter().map(show).collect(),
             next_cursor,
         })
+    }
+}
+
+impl<T: ToSchema> PartialSchema for Listing<T> {
+    fn schema() -> RefOr<Schema> {
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .pattern(Some("^[A-Za-z0-9_-]+$"))
+            .description(Some("Where the next page begins; `null` on the last."));
+        ObjectBuilder::new()
+            .property(
+                "items",
+                ArrayBuilder::new().items(Ref::from_schema_name(T::name())),
+            )
+            .property("next_cursor", cursor)
+            .description(Some("One page of a list."))
+            .into()
+    }
+}
+
+/// Derived, all lists would have one name.
+impl<T: ToSchema> ToSchema for Listing<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Owned(format!("{}List", T::name()))
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
     }
 }
 

@@ -11,9 +11,14 @@ use commerce::order::{
     PlaceOrder, RetryPayment,
 };
 use commerce::payment::simulated::{Pace, SimulatedProvider};
-use commerce::payment::{Payment, PaymentMethod, PaymentOfOrder, PaymentStatus, PaymentView};
+use commerce::payment::{
+    Payment, PaymentMethod, PaymentOfOrder, PaymentStatus, PaymentView, SealedMethod,
+};
+use commerce::privacy::Keyring;
 use commerce::shipping::carrier::SimulatedCarrier;
-use commerce::shipping::{Deliver, Dispatch, ReturnShipment, ReturnedItem, Shipping};
+use commerce::shipping::{
+    Deliver, Dispatch, ReturnShipment, ReturnedItem, ShipmentOfOrder, ShipmentStatus, Shipping,
+};
 use redeliver::CallError;
 use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
@@ -22,19 +27,35 @@ use uuid::Uuid;
 const SHOPPER: UserId = UserId(Uuid::from_u128(1));
 const MUG: ProductId = ProductId(Uuid::from_u128(2));
 
+fn address() -> Address {
+    Address {
+        recipient: "A. Shopper".to_owned(),
+        line1: "Street 1".to_owned(),
+        line2: None,
+        city: "Berlin".to_owned(),
+        region: None,
+        postal_code: "10115".to_owned(),
+        country: "DE".to_owned(),
+    }
+}
+
 struct Shop {
     test: TestSystem,
+    keyring: Keyring,
 }
 
 impl Shop {
     async fn open(on_hand: u64) -> Shop {
         let provider = Arc::new(SimulatedProvider::in_memory(Pace::INSTANT));
+        let keyring = Keyring::in_memory(11);
+        keyring.create(SHOPPER).unwrap();
+        let keys = keyring.clone();
         let test = TestSystem::start(11, move |system| {
             system
                 .service(Orders::default())
-                .service(Payment::new(provider.clone()))
+                .service(Payment::new(provider.clone(), keys.clone()))
                 .service(Inventory::default())
-                .service(Shipping::new(Arc::new(SimulatedCarrier)))
+                .service(Shipping::new(Arc::new(SimulatedCarrier), keys.clone()))
         })
         .await
         .unwrap();
@@ -56,7 +77,13 @@ impl Shop {
             published: true,
         });
         listed.await.unwrap();
-        Shop { test }
+        Shop { test, keyring }
+    }
+
+    fn card(&self, token: &str) -> SealedMethod {
+        PaymentMethod::card(token)
+            .seal(SHOPPER, &self.keyring)
+            .unwrap()
     }
 
     async fn place(&self, token: &str) -> OrderId {
@@ -73,26 +100,22 @@ impl Shop {
         key: Option<redeliver::IdempotencyKey>,
     ) -> Result<OrderId, CallError> {
         let orders = self.test.system().service::<Orders>();
-        let place = PlaceOrder {
+        let place = self.wish(token);
+        let placed = orders.command(place).idempotency(key).send().await?;
+        Ok(placed.reply.id)
+    }
+
+    fn wish(&self, token: &str) -> PlaceOrder {
+        PlaceOrder {
             customer_id: SHOPPER,
             items: vec![OrderItem {
                 product_id: MUG,
                 quantity: 2,
             }],
-            shipping_address: Address {
-                recipient: "A. Shopper".to_owned(),
-                line1: "Street 1".to_owned(),
-                line2: None,
-                city: "Berlin".to_owned(),
-                region: None,
-                postal_code: "10115".to_owned(),
-                country: "DE".to_owned(),
-            },
-            payment_method: PaymentMethod::card(token),
+            shipping_address: self.keyring.seal(SHOPPER, &address()).unwrap(),
+            payment_method: self.card(token),
             expected_total: None,
-        };
-        let placed = orders.command(place).idempotency(key).send().await?;
-        Ok(placed.reply.id)
+        }
     }
 
     /// Places an order and lets everything happen that happens by itself.
@@ -222,7 +245,7 @@ async fn a_soft_decline_waits_for_another_card_or_the_end_of_the_reservation() {
         if_version: None,
         order_id: paid.id,
         customer_id: None,
-        payment_method: PaymentMethod::card("tok_ok"),
+        payment_method: shop.card("tok_ok"),
     });
     retried.await.unwrap();
     shop.test.quiet().await;
@@ -394,6 +417,40 @@ impl Shop {
             let _ = tokio::time::timeout(seconds(1), changed).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_card_that_is_forgotten_before_the_provider_is_asked_is_declined_for_good() {
+    let shop = Shop::open(10).await;
+    // The command was sealed just before; its key is gone when the activity comes to it.
+    let orders = shop.test.system().service::<Orders>();
+    let place = shop.wish("tok_ok");
+    shop.keyring.destroy(SHOPPER).unwrap();
+    let id = orders.call(place).await.unwrap().id;
+    shop.test.quiet().await;
+    let order = shop.order(id).await;
+    assert_eq!(order.status, OrderStatus::Cancelled);
+    assert_eq!(order.cancel_reason.as_deref(), Some("customer_deleted"));
+    let payment = shop.payment(id).await;
+    assert_eq!(payment.status, PaymentStatus::Failed);
+    assert_eq!(payment.failure_reason.as_deref(), Some("customer_deleted"));
+    assert_eq!(shop.stock().await.reserved, 0);
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parcel_whose_address_is_forgotten_goes_on_and_says_so_in_its_history() {
+    let shop = Shop::open(10).await;
+    let order = shop.settled("tok_ok").await;
+    shop.keyring.destroy(SHOPPER).unwrap();
+    shop.dispatch(&order).await;
+    let shipping = shop.test.system().service::<Shipping>();
+    let ask = ShipmentOfOrder { order_id: order.id };
+    let parcel = shipping.query(ask).await.unwrap();
+    assert_eq!(parcel.status, ShipmentStatus::Dispatched);
+    let said = parcel.history.last().unwrap().description.clone().unwrap();
+    assert!(said.starts_with("not announced to the carrier"), "{said}");
+    shop.nothing_is_left_over();
 }
 
 /// The way of one order is walked once to count its disk operations, and then once for each, with

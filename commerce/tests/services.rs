@@ -19,11 +19,31 @@ use commerce::payment::{
     Payment, PaymentMethod, PaymentOfOrder, PaymentProvider, PaymentStatus, PaymentView,
     SimulatedProvider,
 };
+use commerce::privacy::Keyring;
 use commerce::shipping::{Dispatch, ShipmentOfOrder, Shipping, SimulatedCarrier};
 use redeliver::System;
 use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
 use uuid::Uuid;
+
+/// The same keys every time.
+fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(customer()).unwrap();
+    keyring
+}
+
+fn address() -> Address {
+    Address {
+        recipient: "Ada".into(),
+        line1: "Street 1".into(),
+        line2: None,
+        city: "Town".into(),
+        region: None,
+        postal_code: "12345".into(),
+        country: "DE".into(),
+    }
+}
 
 /// Says what the order service would say.
 struct Desk;
@@ -87,7 +107,9 @@ impl Desk {
                 customer_id: customer(),
                 attempt: 1,
                 amount: total,
-                method: PaymentMethod::card(token),
+                method: PaymentMethod::card(token)
+                    .seal(customer(), &keyring())
+                    .unwrap(),
                 at,
             }),
             Say::Confirm => cx.publish(OrderConfirmed {
@@ -96,15 +118,7 @@ impl Desk {
                 lines,
                 total,
                 payment_id: commerce::ids::PaymentId(order_id.0),
-                ship_to: Address {
-                    recipient: "Ada".into(),
-                    line1: "Street 1".into(),
-                    line2: None,
-                    city: "Town".into(),
-                    region: None,
-                    postal_code: "12345".into(),
-                    country: "DE".into(),
-                },
+                ship_to: keyring().seal(customer(), &address()).unwrap(),
                 at,
             }),
             Say::CancelShipment => cx.publish(ShipmentCancellationRequested {
@@ -155,9 +169,9 @@ async fn shop(seed: u64, provider: &Arc<SimulatedProvider>) -> TestSystem {
     let build = move |system: redeliver::SystemBuilder| {
         system
             .service(Desk)
-            .service(Payment::new(provider.clone()))
+            .service(Payment::new(provider.clone(), keyring()))
             .service(Inventory::default())
-            .service(Shipping::new(Arc::new(SimulatedCarrier)))
+            .service(Shipping::new(Arc::new(SimulatedCarrier), keyring()))
     };
     TestSystem::start(seed, build).await.unwrap()
 }

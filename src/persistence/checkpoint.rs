@@ -228,7 +228,8 @@ impl Core {
             self.state.published.trim(self.clock.wall())?;
             return Ok(true);
         }
-        Ok(false)
+        // Also while nothing happens: age alone makes events go.
+        Ok(self.state.published.trim(self.clock.wall())? > 0)
     }
 
     /// Brings the engine to the present. Returns the position it is at.

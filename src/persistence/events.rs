@@ -60,6 +60,18 @@ pub struct EventLimits {
     pub segment_bytes: u64,
 }
 
+impl EventLimits {
+    /// Limits of age and size, with segments small enough that a whole one is a small part.
+    pub fn of(age: Duration, bytes: u64) -> EventLimits {
+        let usual = EventLimits::default();
+        EventLimits {
+            age,
+            bytes,
+            segment_bytes: usual.segment_bytes.min(bytes / 16).max(4 << 10),
+        }
+    }
+}
+
 impl Default for EventLimits {
     fn default() -> EventLimits {
         EventLimits {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::checkpoint::Checkpointer;
 use super::disk::{Disk, LockGuard};
@@ -23,6 +24,7 @@ use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
 use super::options::{Driving, StoreOptions};
+pub use super::published::Readable;
 use super::running::{Running, RunningSlot};
 use super::state::{Cell, State};
 use super::streams;
@@ -34,6 +36,9 @@ use crate::commit::{
     StreamId, TableId,
 };
 use crate::error::StoreError;
+
+/// Longest page of events, in bytes of their envelopes.
+pub const EVENT_PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// A handle to an open store. Clones share it. When the last is dropped without
 /// [`Store::close`], the store stops as if the process had died: nothing acknowledged is lost.
@@ -344,11 +349,22 @@ impl Store {
         ids.filter(|id| id.sender == service).collect()
     }
 
-    /// Durable events from a number on.
+    /// Durable events from a number on: at most `limit`, and at most [`EVENT_PAGE_BYTES_MAX`] of
+    /// them, but one at least if there is one.
     pub fn events(&self, from: EventNumber, limit: usize) -> Result<EventPage, StoreError> {
         let core = self.core();
         core.check_open()?;
-        core.state.published.read(from, limit, core.durable())
+        core.state.published.read(from, limit, EVENT_PAGE_BYTES_MAX)
+    }
+
+    /// Whether [`Store::events`] would find these in memory, or nothing at all.
+    pub fn events_are_recent(&self, from: EventNumber) -> bool {
+        self.core().state.published.is_recent(from)
+    }
+
+    /// Tells how far events can be read, and every change of it.
+    pub fn readable(&self) -> watch::Receiver<Readable> {
+        self.core().state.published.readable()
     }
 
     /// The number of the newest queued event.
@@ -474,6 +490,7 @@ impl Core {
         lock: Box<dyn LockGuard>,
     ) -> Core {
         let last = cell.last;
+        state.published.begin_at(cell.last_event);
         let gauges = Gauges::default();
         gauges
             .checkpoint

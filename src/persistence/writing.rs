@@ -172,6 +172,7 @@ impl Core {
         self.note_segment(writer);
         match written {
             Written::Through(position) => {
+                self.state.published.durable_to(position);
                 self.durable.store(position.0, Ordering::Release);
                 self.set_space_after_write();
                 self.gauges
@@ -230,6 +231,7 @@ impl Core {
                 return;
             }
             cell.pending.clear();
+            self.state.published.close();
             self.wake.notify_all();
             std::mem::take(&mut cell.outputs)
         };

@@ -24,6 +24,7 @@ use crate::money::Money;
 use crate::order::requests::{ListProduct, OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
+use crate::privacy::{Keyring, KeyringError};
 use crate::{http, seed};
 
 /// How long the services may take to end.
@@ -120,10 +121,10 @@ impl Subject {
                 Box::new(Direct { nth, operate })
             }
             Kind::Shop(shop) => {
-                let order = shop.order();
+                let (order, keyring) = (shop.order(), shop.keyring.clone());
                 let operate = move |nth| {
-                    let order = order.clone();
-                    async move { confirm(&order, nth).await }
+                    let (order, keyring) = (order.clone(), keyring.clone());
+                    async move { confirm(&order, &keyring, nth).await }
                 };
                 Box::new(Direct { nth, operate })
             }
@@ -220,12 +221,21 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
 }
 
 /// Places an order and waits until it is confirmed.
-async fn confirm(service: &ServiceHandle<Orders>, nth: u64) -> Result<(), Refused> {
+async fn confirm(
+    service: &ServiceHandle<Orders>,
+    keyring: &Keyring,
+    nth: u64,
+) -> Result<(), Refused> {
+    let customer = UserId(Uuid::from_u128(1 + u128::from(nth >> 40)));
+    // In memory, and nothing after the first time.
+    let failed = |error: KeyringError| Refused::Failed(error.to_string());
+    keyring.create(customer).map_err(failed)?;
+    let card = PaymentMethod::card(CARD);
     let place = PlaceOrder {
-        customer_id: UserId(Uuid::from_u128(1 + u128::from(nth >> 40))),
+        customer_id: customer,
         items: items(nth).to_vec(),
-        shipping_address: address(),
-        payment_method: PaymentMethod::card(CARD),
+        shipping_address: keyring.seal(customer, &address()).map_err(failed)?,
+        payment_method: card.seal(customer, keyring).map_err(failed)?,
         expected_total: None,
     };
     let placed = service.call(place).await?;

@@ -22,7 +22,7 @@ use crate::identity::Role;
 use crate::ids::UserId;
 
 /// The customer that `development` orders as.
-pub(super) const DEVELOPMENT: UserId =
+pub(crate) const DEVELOPMENT: UserId =
     UserId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
 
 /// Who asks.

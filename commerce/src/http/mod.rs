@@ -26,6 +26,7 @@ mod limits;
 mod openapi;
 mod orders;
 mod payments;
+mod personal;
 mod preference;
 mod shipments;
 mod table;
@@ -49,6 +50,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
+pub(crate) use caller::DEVELOPMENT;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.

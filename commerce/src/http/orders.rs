@@ -13,6 +13,7 @@ use warp::http::header::HeaderName;
 use warp::reply::Response;
 
 use super::ask::{Ask, MoneyAsked};
+use super::personal::AddressAsked;
 use super::table::{Access, Answer, Table};
 use super::{API, answer, preference};
 use crate::identity::Role;
@@ -26,22 +27,25 @@ use crate::order::{Address, OrderStatus};
 use crate::page::Listing;
 use crate::payment::PaymentMethod;
 
+/// An order with its address; without it once its customer is deleted.
+type OrderShown = OrderView<Option<Address>>;
+
 pub(super) fn routes(on: &mut Table) {
     on.get("/orders", Access::SignedIn, list)
         .about("Lists the caller's orders, newest first; everybody's for administrators.")
         .query("status", "Only orders of this status.")
         .pages()
-        .answers::<Listing<OrderView>>(StatusCode::OK);
+        .answers::<Listing<OrderShown>>(StatusCode::OK);
     on.post("/orders", Access::SignedIn, place)
         .about("Orders goods. Once the answer is given, the order is durable.")
         .takes::<NewOrder>()
         .waits()
-        .answers::<OrderView>(StatusCode::OK)
-        .answers::<OrderView>(StatusCode::ACCEPTED);
+        .answers::<OrderShown>(StatusCode::OK)
+        .answers::<OrderShown>(StatusCode::ACCEPTED);
     on.get("/orders/{order_id}", Access::SignedIn, one)
         .about("Shows an order.")
         .versioned()
-        .answers::<OrderView>(StatusCode::OK);
+        .answers::<OrderShown>(StatusCode::OK);
     on.get("/orders/{order_id}/timeline", Access::SignedIn, timeline)
         .about("Tells what has happened to an order, oldest first.")
         .answers::<Timeline>(StatusCode::OK);
@@ -50,8 +54,8 @@ pub(super) fn routes(on: &mut Table) {
         .takes::<Cancellation>()
         .versioned()
         .waits()
-        .answers::<OrderView>(StatusCode::OK)
-        .answers::<OrderView>(StatusCode::ACCEPTED);
+        .answers::<OrderShown>(StatusCode::OK)
+        .answers::<OrderShown>(StatusCode::ACCEPTED);
     on.post(
         "/orders/{order_id}/resolve",
         Access::Only(Role::Admin),
@@ -61,8 +65,8 @@ pub(super) fn routes(on: &mut Table) {
     .takes::<Resolution>()
     .versioned()
     .waits()
-    .answers::<OrderView>(StatusCode::OK)
-    .answers::<OrderView>(StatusCode::ACCEPTED);
+    .answers::<OrderShown>(StatusCode::OK)
+    .answers::<OrderShown>(StatusCode::ACCEPTED);
     on.post(
         "/orders/{order_id}/payment/retry",
         Access::SignedIn,
@@ -72,8 +76,8 @@ pub(super) fn routes(on: &mut Table) {
     .takes::<PaymentRetry>()
     .versioned()
     .waits()
-    .answers::<OrderView>(StatusCode::OK)
-    .answers::<OrderView>(StatusCode::ACCEPTED);
+    .answers::<OrderShown>(StatusCode::OK)
+    .answers::<OrderShown>(StatusCode::ACCEPTED);
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -85,40 +89,13 @@ struct NewOrder {
     expected_total: Option<MoneyAsked>,
 }
 
-/// As [`Address`], which is stored and therefore cannot refuse unknown names by itself.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct AddressAsked {
-    recipient: String,
-    line1: String,
-    line2: Option<String>,
-    city: String,
-    region: Option<String>,
-    postal_code: String,
-    country: String,
-}
-
-impl From<AddressAsked> for Address {
-    fn from(asked: AddressAsked) -> Address {
-        Address {
-            recipient: asked.recipient,
-            line1: asked.line1,
-            line2: asked.line2,
-            city: asked.city,
-            region: asked.region,
-            postal_code: asked.postal_code,
-            country: asked.country,
-        }
-    }
-}
-
 async fn place(ask: Ask) -> Answer {
     let new: NewOrder = ask.json()?;
     let command = PlaceOrder {
         customer_id: ask.caller.user,
         items: new.items,
-        shipping_address: new.shipping_address.into(),
-        payment_method: new.payment_method,
+        shipping_address: ask.seal_address(new.shipping_address)?,
+        payment_method: ask.seal_method(ask.caller.user, &new.payment_method)?,
         expected_total: new.expected_total.map(Into::into),
     };
     let placed = ask.send(ask.shop.order(), command).await?;
@@ -136,13 +113,15 @@ async fn list(ask: Ask) -> Answer {
         status,
         page,
     };
-    answer::ok(&ask.query(ask.shop.order(), query).await?)
+    let orders = ask.query(ask.shop.order(), query).await?;
+    answer::ok(&orders.map(|order| shown(&ask, order)))
 }
 
 async fn one(ask: Ask) -> Answer {
     let order_id = ask.id()?;
     let order = show(&ask, order_id).await?;
-    Ok(tagged(answer::ok(&order)?, &order))
+    let version = order.version;
+    Ok(tagged(answer::ok(&shown(&ask, order))?, version))
 }
 
 async fn timeline(ask: Ask) -> Answer {
@@ -174,14 +153,21 @@ async fn cancel(ask: Ask) -> Answer {
     if let Some(problem) = gone_meanwhile(&order) {
         return Err(waited_or_replayed(&ask, problem, cancelling.replayed));
     }
-    show_order(&ask, status, &order, cancelling.replayed)
+    show_order(&ask, status, order, cancelling.replayed)
 }
 
 /// Why an order was not cancelled after all, though its cancellation was accepted: it left at that
 /// very moment and shipping refused. Whoever waited is told as if it had left before.
-fn gone_meanwhile(order: &OrderView) -> Option<Problem> {
+///
+/// A review that the cancellation has led to is its outcome: the order is shown with the reason,
+/// and a person goes on from there. It is told from the review of an order that has left by the
+/// reason to cancel, which an order that goes on does not keep.
+fn gone_meanwhile<A>(order: &OrderView<A>) -> Option<Problem> {
     match order.status {
         OrderStatus::Shipped | OrderStatus::Delivered => Some(has_left(&order.id).into()),
+        OrderStatus::ManualReview if order.cancel_reason.is_none() => {
+            Some(has_left(&order.id).into())
+        }
         OrderStatus::Pending
         | OrderStatus::Reserved
         | OrderStatus::Paid
@@ -230,11 +216,16 @@ struct PaymentRetry {
 async fn retry_payment(ask: Ask) -> Answer {
     let order_id = ask.id()?;
     let PaymentRetry { payment_method } = ask.json()?;
+    // The card is forgotten with the order's customer, whoever brought it.
+    let owner = match whose(&ask) {
+        Some(customer) => customer,
+        None => show(&ask, order_id).await?.customer_id,
+    };
     let command = RetryPayment {
         order_id,
         customer_id: whose(&ask),
         if_version: ask.if_version()?,
-        payment_method,
+        payment_method: ask.seal_method(owner, &payment_method)?,
     };
     let retried = ask.send(ask.shop.order(), command).await?;
     outcome(&ask, retried, is_settled).await
@@ -284,7 +275,7 @@ async fn outcome(
     there: fn(OrderStatus) -> bool,
 ) -> Answer {
     let (order, status) = settle(ask, accepted.reply, there).await;
-    show_order(ask, status, &order, accepted.replayed)
+    show_order(ask, status, order, accepted.replayed)
 }
 
 async fn settle(
@@ -303,9 +294,10 @@ async fn settle(
     }
 }
 
-fn show_order(ask: &Ask, status: StatusCode, order: &OrderView, replayed: bool) -> Answer {
-    let mut response = tagged(answer::json(status, order)?, order);
-    let location = format!("{API}/orders/{}", order.id);
+fn show_order(ask: &Ask, status: StatusCode, order: OrderView, replayed: bool) -> Answer {
+    let (id, version) = (order.id, order.version);
+    let mut response = tagged(answer::json(status, &shown(ask, order))?, version);
+    let location = format!("{API}/orders/{id}");
     response = answer::with(response, "location", &location);
     if let Some(wait) = preference::wait(&ask.headers) {
         let applied = format!("wait={}", wait.as_secs());
@@ -359,9 +351,14 @@ async fn wait_until(
     }
 }
 
+/// An order as its customer sees it.
+fn shown(ask: &Ask, order: OrderView) -> OrderShown {
+    order.with_address(|sealed| ask.open_address(&sealed))
+}
+
 /// The order's version as an entity tag.
-fn tagged(response: Response, order: &OrderView) -> Response {
-    answer::with(response, "etag", &format!("\"{}\"", order.version))
+fn tagged(response: Response, version: u64) -> Response {
+    answer::with(response, "etag", &format!("\"{version}\""))
 }
 
 #[cfg(test)]
@@ -373,13 +370,14 @@ mod tests {
     use super::*;
     use crate::money::{Currency, Money};
 
-    fn order(status: OrderStatus) -> OrderView {
+    fn order(status: OrderStatus) -> OrderView<()> {
         OrderView {
             id: OrderId(Uuid::from_u128(1)),
             customer_id: UserId(Uuid::from_u128(2)),
             status,
             items: Vec::new(),
             total: Money::new(1, Currency::EUR),
+            shipping_address: (),
             payment_id: None,
             payment_attempts: 1,
             payment_failure: None,
@@ -402,5 +400,9 @@ mod tests {
         for status in [OrderStatus::Cancelling, OrderStatus::Cancelled] {
             assert!(gone_meanwhile(&order(status)).is_none());
         }
+        let mut reviewed = order(OrderStatus::ManualReview);
+        assert!(gone_meanwhile(&reviewed).is_some(), "its capture failed");
+        reviewed.cancel_reason = Some("changed my mind".to_owned());
+        assert!(gone_meanwhile(&reviewed).is_none(), "its undoing did");
     }
 }

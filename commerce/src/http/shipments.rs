@@ -1,5 +1,6 @@
 //! Shipments: parcels and what happens to them.
 
+use redeliver::Answered;
 use redeliver::http::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use super::answer;
 use super::ask::Ask;
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
+use crate::order::Address;
 use crate::page::Listing;
 use crate::shipping::{
     DelayedShipments, Deliver, Dispatch, PendingShipments, RecordDeliveryAttempt, ReturnShipment,
@@ -16,37 +18,40 @@ use crate::shipping::{
     TrackStatus,
 };
 
+/// A shipment with its address; without it once its customer is deleted.
+type ShipmentShown = ShipmentView<Option<Address>>;
+
 pub(super) fn routes(on: &mut Table) {
     let warehouse = Access::Only(Role::Warehouse);
     on.get("/shipments/pending", warehouse, pending)
         .about("Lists the parcels that wait to be sent.")
         .pages()
-        .answers::<Listing<ShipmentView>>(StatusCode::OK);
+        .answers::<Listing<ShipmentShown>>(StatusCode::OK);
     on.get("/shipments/delayed", warehouse, delayed)
         .about("Lists the parcels that should have arrived.")
         .pages()
-        .answers::<Listing<ShipmentView>>(StatusCode::OK);
+        .answers::<Listing<ShipmentShown>>(StatusCode::OK);
     on.get("/shipments/{shipment_id}", Access::SignedIn, one)
         .about("Shows a parcel.")
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.get("/shipments/order/{order_id}", Access::SignedIn, of_order)
         .about("Shows the parcel of an order.")
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.get(
         "/shipments/tracking/{number}",
         Access::SignedIn,
         by_tracking,
     )
     .about("Shows the parcel of a tracking number.")
-    .answers::<ShipmentView>(StatusCode::OK);
+    .answers::<ShipmentShown>(StatusCode::OK);
     on.post("/shipments/{shipment_id}/dispatch", warehouse, dispatch)
         .about("Sends a parcel.")
         .may_take::<Dispatching>()
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.post("/shipments/{shipment_id}/tracking", warehouse, track)
         .about("Tells where a parcel was seen.")
         .takes::<Tracking>()
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.post(
         "/shipments/{shipment_id}/delivery-attempt",
         warehouse,
@@ -54,53 +59,67 @@ pub(super) fn routes(on: &mut Table) {
     )
     .about("Tells that nobody took a parcel; the third time it goes back.")
     .takes::<FailedDelivery>()
-    .answers::<ShipmentView>(StatusCode::OK);
+    .answers::<ShipmentShown>(StatusCode::OK);
     on.post("/shipments/{shipment_id}/delivered", warehouse, delivered)
         .about("Tells that a parcel has arrived.")
         .may_take::<Nothing>()
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
     on.post("/shipments/{shipment_id}/returned", warehouse, returned)
         .about("Tells what has come back.")
         .takes::<Returned>()
-        .answers::<ShipmentView>(StatusCode::OK);
+        .answers::<ShipmentShown>(StatusCode::OK);
 }
 
 async fn pending(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = PendingShipments { page };
-    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
+    let shipments = ask.query(ask.shop.shipping(), query).await?;
+    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn delayed(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = DelayedShipments { page };
-    answer::ok(&ask.query(ask.shop.shipping(), query).await?)
+    let shipments = ask.query(ask.shop.shipping(), query).await?;
+    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn one(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
     let shipment = ask.query(ask.shop.shipping(), ShipmentById { shipment_id });
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
 async fn of_order(ask: Ask) -> Answer {
     let order_id = ask.id()?;
     let shipment = ask.query(ask.shop.shipping(), ShipmentOfOrder { order_id });
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
 async fn by_tracking(ask: Ask) -> Answer {
     let tracking_number = ask.captured().to_owned();
     let query = ShipmentByTracking { tracking_number };
     let shipment = ask.query(ask.shop.shipping(), query);
-    show(&ask, &shipment.await?)
+    show(&ask, shipment.await?)
 }
 
-fn show(ask: &Ask, shipment: &ShipmentView) -> Answer {
+fn show(ask: &Ask, shipment: ShipmentView) -> Answer {
     if !ask.caller.may_see(shipment.customer_id, Role::Warehouse) {
         return Err(Problem::not_found("there is no such shipment"));
     }
-    answer::ok(shipment)
+    answer::ok(&shown(ask, shipment))
+}
+
+/// A shipment as its customer and the warehouse see it.
+fn shown(ask: &Ask, shipment: ShipmentView) -> ShipmentShown {
+    shipment.with_address(|sealed| ask.open_address(&sealed))
+}
+
+/// The answer to something that was done with a shipment.
+fn done(ask: &Ask, answered: Answered<ShipmentView>) -> Answer {
+    let Answered { reply, replayed } = answered;
+    let reply = shown(ask, reply);
+    answer::answered(StatusCode::OK, &Answered { reply, replayed })
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -122,7 +141,7 @@ async fn dispatch(ask: Ask) -> Answer {
         tracking_number,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -147,7 +166,7 @@ async fn track(ask: Ask) -> Answer {
         description,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -164,7 +183,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
         reason,
     };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -175,7 +194,7 @@ async fn delivered(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;
     let Nothing {} = ask.json_or_nothing()?;
     let answered = ask.send(ask.shop.shipping(), Deliver { shipment_id });
-    answer::answered(StatusCode::OK, &answered.await?)
+    done(&ask, answered.await?)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -189,5 +208,5 @@ async fn returned(ask: Ask) -> Answer {
     let Returned { items } = ask.json()?;
     let command = ReturnShipment { shipment_id, items };
     let answered = ask.send(ask.shop.shipping(), command).await?;
-    answer::answered(StatusCode::OK, &answered)
+    done(&ask, answered)
 }

@@ -17,6 +17,7 @@ use crate::order::{
     Address, InventoryReservationReleased, InventoryReservationRequested, OrderConfirmed,
 };
 use crate::page::Page;
+use crate::privacy::{Keyring, Sealed};
 use crate::shipping::{ReturnedItem, ShipmentDispatched};
 
 const AT: Timestamp = Timestamp(1_767_268_800_000_000);
@@ -52,6 +53,23 @@ fn released(order_id: OrderId) -> InventoryReservationReleased {
     }
 }
 
+/// Of no interest here, but there.
+fn sealed_address() -> Sealed<Address> {
+    let customer = UserId(Uuid::from_u128(7));
+    let keyring = Keyring::in_memory(1);
+    keyring.create(customer).unwrap();
+    let address = Address {
+        recipient: "A".into(),
+        line1: "B".into(),
+        line2: None,
+        city: "C".into(),
+        region: None,
+        postal_code: "1".into(),
+        country: "DE".into(),
+    };
+    keyring.seal(customer, &address).unwrap()
+}
+
 fn confirmed(order_id: OrderId, lines: &[Units]) -> OrderConfirmed {
     OrderConfirmed {
         order_id,
@@ -59,15 +77,7 @@ fn confirmed(order_id: OrderId, lines: &[Units]) -> OrderConfirmed {
         lines: lines.to_vec(),
         total: Money::new(100, Currency::EUR),
         payment_id: PaymentId(Uuid::from_u128(8)),
-        ship_to: Address {
-            recipient: "A".into(),
-            line1: "B".into(),
-            line2: None,
-            city: "C".into(),
-            region: None,
-            postal_code: "1".into(),
-            country: "DE".into(),
-        },
+        ship_to: sealed_address(),
         at: AT,
     }
 }

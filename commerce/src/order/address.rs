@@ -1,11 +1,14 @@
-//! An address: where a parcel goes. Personal data, so it is not shown in logs.
+//! An address: where a parcel goes. Personal data: sealed wherever it is stored or sent.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::privacy::Personal;
 
 /// Where a parcel goes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Address {
     /// Who gets it.
     pub recipient: String,
@@ -21,6 +24,10 @@ pub struct Address {
     pub postal_code: String,
     /// ISO 3166 code of the country, two capital letters.
     pub country: String,
+}
+
+impl Personal for Address {
+    const NAME: &'static str = "address";
 }
 
 impl fmt::Debug for Address {

@@ -29,9 +29,8 @@ use super::{
 use crate::ids::{OrderId, PaymentId, RefundId, ShipmentId, UserId};
 use crate::inventory::{InventoryReservationConfirmed, ReleaseCause, StockReleased, Units};
 use crate::money::{Currency, Money};
-use crate::payment::{
-    FailureKind, PaymentConfirmed, PaymentFailed, PaymentMethod, PaymentRefunded,
-};
+use crate::payment::{FailureKind, PaymentConfirmed, PaymentFailed, PaymentRefunded, SealedMethod};
+use crate::privacy::Sealed;
 use crate::shipping::{
     ShipmentCancellationRefused, ShipmentCancelled, ShipmentDelivered, ShipmentDispatched,
     ShipmentReturned,
@@ -93,9 +92,9 @@ pub struct Course {
     /// What it costs.
     pub total: Money,
     /// Where it goes.
-    pub ship_to: Address,
+    pub ship_to: Sealed<Address>,
     /// What pays for the current attempt.
-    pub method: PaymentMethod,
+    pub method: SealedMethod,
     /// How long to wait.
     pub deadlines: Deadlines,
     /// What has authorised it.

@@ -12,7 +12,8 @@ use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::Units;
 use crate::money::{Currency, Money};
 use crate::order::Address;
-use crate::payment::PaymentMethod;
+use crate::payment::SealedMethod;
+use crate::privacy::Sealed;
 use crate::time::rfc3339;
 
 /// A line of an order, as it was when the order was accepted.
@@ -70,7 +71,7 @@ pub struct OrderConfirmed {
     /// What pays for it.
     pub payment_id: PaymentId,
     /// Where it goes.
-    pub ship_to: Address,
+    pub ship_to: Sealed<Address>,
     /// When.
     #[serde(with = "rfc3339")]
     pub at: Timestamp,
@@ -197,7 +198,7 @@ pub struct PaymentRequested {
     /// How much.
     pub amount: Money,
     /// With what.
-    pub method: PaymentMethod,
+    pub method: SealedMethod,
     /// When.
     #[serde(with = "rfc3339")]
     pub at: Timestamp,

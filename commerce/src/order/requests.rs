@@ -13,7 +13,8 @@ use crate::money::Money;
 use crate::order::status::OrderStatus;
 use crate::order::{Address, OrderLine};
 use crate::page::{Listing, Page};
-use crate::payment::PaymentMethod;
+use crate::payment::SealedMethod;
+use crate::privacy::Sealed;
 use crate::time::rfc3339;
 
 /// Orders goods. Accepted, the order is `pending` and everything else follows by itself.
@@ -25,9 +26,9 @@ pub struct PlaceOrder {
     /// What: 1 to 100 products, each once.
     pub items: Vec<OrderItem>,
     /// Where it goes.
-    pub shipping_address: Address,
+    pub shipping_address: Sealed<Address>,
     /// What pays for it.
-    pub payment_method: PaymentMethod,
+    pub payment_method: SealedMethod,
     /// What the customer thinks that it costs; if said, the order is refused when it is not so.
     pub expected_total: Option<Money>,
 }
@@ -68,7 +69,7 @@ pub struct RetryPayment {
     /// The versions of which it must have one, if said; an empty list fits no order.
     pub if_version: Option<Vec<u64>>,
     /// With what.
-    pub payment_method: PaymentMethod,
+    pub payment_method: SealedMethod,
 }
 
 /// Ends the review of an order as a person decides.
@@ -116,9 +117,10 @@ pub struct ListedProduct {
     pub published: bool,
 }
 
-/// An order as the outside sees it.
+/// An order as the outside sees it, but for its address: sealed here, and opened (`A`) by whoever
+/// shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct OrderView {
+pub struct OrderView<A = Sealed<Address>> {
     /// Its id.
     pub id: OrderId,
     /// Whose it is.
@@ -129,6 +131,8 @@ pub struct OrderView {
     pub items: Vec<OrderLine>,
     /// What it costs.
     pub total: Money,
+    /// Where it goes.
+    pub shipping_address: A,
     /// What pays for it.
     pub payment_id: Option<PaymentId>,
     /// How often its payment was tried.
@@ -151,6 +155,29 @@ pub struct OrderView {
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+impl<A> OrderView<A> {
+    /// The order with another form of its address.
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> OrderView<B> {
+        OrderView {
+            id: self.id,
+            customer_id: self.customer_id,
+            status: self.status,
+            items: self.items,
+            total: self.total,
+            shipping_address: form(self.shipping_address),
+            payment_id: self.payment_id,
+            payment_attempts: self.payment_attempts,
+            payment_failure: self.payment_failure,
+            shipment_id: self.shipment_id,
+            cancel_reason: self.cancel_reason,
+            review_reason: self.review_reason,
+            version: self.version,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
 }
 
 /// Asks for an order.

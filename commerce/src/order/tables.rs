@@ -11,6 +11,7 @@ use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::money::Money;
 use crate::order::requests::{ListedProduct, OrderView, TimelineEntry};
 use crate::order::{Address, OrderLine, OrderStatus};
+use crate::privacy::Sealed;
 
 /// Orders: what changes of them.
 pub const ORDERS: Table<OrderId, Order> = Table::new("orders");
@@ -118,7 +119,7 @@ pub struct OrderFacts {
     /// What it costs.
     pub total: Money,
     /// Where it goes.
-    pub ship_to: Address,
+    pub ship_to: Sealed<Address>,
 }
 
 /// One thing that happened to an order.
@@ -188,6 +189,7 @@ impl Order {
             status: self.status(),
             items: facts.lines,
             total: facts.total,
+            shipping_address: facts.ship_to,
             payment_id: self.payment_id,
             payment_attempts: self.payment_attempts,
             payment_failure: self.payment_failure,

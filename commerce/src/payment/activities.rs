@@ -10,9 +10,13 @@ use redeliver::prelude::*;
 
 use super::key::OperationKey;
 use super::provider::{Answer, Order, ProviderError};
-use super::{CardToken, Payment};
+use super::{CardToken, FailureKind, Payment};
 use crate::ids::PaymentId;
 use crate::money::Money;
+use crate::privacy::{KeyringError, Sealed};
+
+/// Why an attempt is declined whose card is forgotten.
+pub const CUSTOMER_DELETED: &str = "customer_deleted";
 
 const DESTINATION: &str = "payment-provider";
 
@@ -26,7 +30,7 @@ pub struct Authorise {
     /// How much.
     pub amount: Money,
     /// On which card.
-    pub token: CardToken,
+    pub token: Sealed<CardToken>,
 }
 
 impl Activity<Payment> for Authorise {
@@ -41,7 +45,18 @@ impl Activity<Payment> for Authorise {
         cx: ActivityContext,
     ) -> Result<Answer, ActivityError> {
         let order = order(self.key, self.amount, cx.now);
-        let answer = service.provider().authorise(order, self.token).await;
+        let token = match service.keyring().open_sealed(&self.token) {
+            Ok(token) => token,
+            // The provider was not asked, and nobody can ask it any more.
+            Err(KeyringError::Forgotten { .. }) => {
+                return Ok(Answer::Declined {
+                    kind: FailureKind::Hard,
+                    reason: CUSTOMER_DELETED.to_owned(),
+                });
+            }
+            Err(error) => return Err(ActivityError::Refused(error.to_string())),
+        };
+        let answer = service.provider().authorise(order, token).await;
         answer.map_err(unfinished)
     }
 

@@ -21,7 +21,7 @@ use super::provider::{Answer, Order, PaymentProvider, ProviderError, ProviderFut
 use super::record::{Capture, PaymentRecord, RefundState, UndoProgress};
 use super::simulated::{Pace, SimulatedProvider};
 use super::tables::PAYMENTS;
-use super::tests::{AT, dispatched, eur, order, requested, undo};
+use super::tests::{AT, dispatched, eur, keyring, order, requested, undo};
 use super::{CardToken, Payment};
 use crate::ids::{RefundId, UserId};
 use crate::money::Currency;
@@ -202,7 +202,7 @@ fn now<T>(answer: ProviderFuture<'_, T>) -> Result<T, ProviderError> {
 impl Shop {
     fn open() -> Shop {
         let provider = Arc::new(SimulatedProvider::in_memory(Pace::INSTANT));
-        let service = Payment::new(Arc::new(Shared(provider.clone())));
+        let service = Payment::new(Arc::new(Shared(provider.clone())), keyring());
         Shop {
             kit: ServiceKit::of(service),
             provider,
@@ -301,7 +301,8 @@ impl Shop {
                         Authorise,
                         WebhookKind::Authorised,
                         |p: &P, order, asked: &Authorise| {
-                            let (p, token) = (p.clone(), asked.token.clone());
+                            let token = keyring().open_sealed(&asked.token).unwrap();
+                            let p = p.clone();
                             Box::pin(async move { p.authorise(order, token).await })
                                 as ProviderFuture<'static, Answer>
                         }

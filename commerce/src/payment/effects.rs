@@ -15,6 +15,7 @@ use super::tables::PAYMENTS;
 use super::{CardToken, Payment};
 use crate::ids::PaymentId;
 use crate::money::Money;
+use crate::privacy::Sealed;
 
 impl Payment {
     /// Stores a payment and carries out what follows. `token` is the card of an attempt that was
@@ -24,7 +25,7 @@ impl Payment {
         payment_id: PaymentId,
         mut record: PaymentRecord,
         effects: Vec<Effect>,
-        token: Option<CardToken>,
+        token: Option<Sealed<CardToken>>,
         cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
         let at = cx.now();
@@ -113,7 +114,7 @@ impl Payment {
         record: &PaymentRecord,
         key: OperationKey,
         amount: Money,
-        token: Option<CardToken>,
+        token: Option<Sealed<CardToken>>,
         cx: &mut Context<Self>,
     ) {
         let authorisation = record.reference(key.operation);

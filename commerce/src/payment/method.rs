@@ -1,11 +1,17 @@
-//! A means of payment: what a customer pays with. Its token is a secret and is never shown.
+//! A means of payment: what a customer pays with.
+//!
+//! Its token is a secret: the gateway seals it before it becomes part of a message, and only the
+//! activity that shows it to the provider opens it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a customer pays with.
+use crate::ids::UserId;
+use crate::privacy::{Keyring, KeyringError, Personal, Sealed};
+
+/// What a customer pays with, as the customer says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentMethod {
@@ -14,6 +20,15 @@ pub struct PaymentMethod {
     pub kind: MethodKind,
     /// The provider's name for it.
     pub token: CardToken,
+}
+
+/// What a customer pays with, as it is stored and sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedMethod {
+    /// Its kind.
+    pub kind: MethodKind,
+    /// The provider's name for it, under the key of whose it is.
+    pub token: Sealed<CardToken>,
 }
 
 /// Kinds of means of payment.
@@ -37,6 +52,18 @@ impl PaymentMethod {
             token: CardToken::new(token),
         }
     }
+
+    /// As it is stored and sent, for the user whose it is.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Forgotten`] if the user has no key.
+    pub fn seal(&self, user: UserId, keyring: &Keyring) -> Result<SealedMethod, KeyringError> {
+        Ok(SealedMethod {
+            kind: self.kind,
+            token: keyring.seal(user, &self.token)?,
+        })
+    }
 }
 
 impl CardToken {
@@ -49,6 +76,10 @@ impl CardToken {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+impl Personal for CardToken {
+    const NAME: &'static str = "card-token";
 }
 
 impl fmt::Debug for CardToken {

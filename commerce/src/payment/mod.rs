@@ -25,7 +25,7 @@ pub use messages::{
     PaymentStatus, PaymentView, ProviderWebhook, RefundKind, RefundPayment, WebhookKind,
     WebhookOutcome,
 };
-pub use method::{CardToken, MethodKind, PaymentMethod};
+pub use method::{CardToken, MethodKind, PaymentMethod, SealedMethod};
 pub use provider::PaymentProvider;
 pub use service::Payment;
 pub use simulated::SimulatedProvider;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redeliver::prelude::*;
 
-use super::PaymentMethod;
+use super::SealedMethod;
 use super::activities::{Authorise, CaptureHeld, LookUp, PayBack, VoidHeld};
 use super::decisions::{Effect, REFUNDS_MAX};
 use super::key::{Operation, OperationKey};
@@ -21,6 +21,7 @@ use super::tables::{PAYMENTS, PAYMENTS_BY_ORDER, UNDONE_ORDERS, UndoneOrder, WEB
 use crate::ids::{OrderId, PaymentId, RefundId};
 use crate::money::Money;
 use crate::order::{PaymentRefundRequested, PaymentRequested};
+use crate::privacy::Keyring;
 use crate::shipping::ShipmentDispatched;
 
 /// Longest event id of a webhook.
@@ -30,6 +31,7 @@ const WEBHOOK_ID_BYTES_MAX: usize = 256;
 #[derive(Clone)]
 pub struct Payment {
     provider: Arc<dyn PaymentProvider>,
+    keyring: Keyring,
     /// How long to wait for an answer of the provider; then its outcome is unknown.
     pub answer_within: Duration,
     /// How long to wait before the provider is asked again about an operation of which it did
@@ -107,14 +109,20 @@ impl Service for Payment {
 }
 
 impl Payment {
-    /// The service with this provider.
-    pub fn new(provider: Arc<dyn PaymentProvider>) -> Payment {
+    /// The service with this provider, and the keys that cards are sealed with.
+    pub fn new(provider: Arc<dyn PaymentProvider>, keyring: Keyring) -> Payment {
         Payment {
             provider,
+            keyring,
             answer_within: seconds(10),
             ask_again_after: hours(1),
             remember: days(30),
         }
+    }
+
+    /// The keys that cards are sealed with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The provider.
@@ -163,7 +171,7 @@ impl Payment {
             return Ok(());
         }
         let effects = record.request(asked.attempt, asked.amount.amount);
-        let PaymentMethod { token, .. } = asked.method;
+        let SealedMethod { token, .. } = asked.method;
         self.carry_out(payment_id, record, effects, Some(token), cx)
     }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::ids::{OrderId, PaymentId, RefundId, ShipmentId, UserId};
 use crate::money::{Currency, Money};
 use crate::order::{PaymentRefundRequested, PaymentRequested};
+use crate::privacy::Keyring;
 use crate::shipping::ShipmentDispatched;
 
 pub(super) const AT: Timestamp = Timestamp(1_767_268_800_000_000);
@@ -27,13 +28,26 @@ pub(super) fn eur(amount: i64) -> Money {
     Money::new(amount, Currency::EUR)
 }
 
+pub(super) fn customer() -> UserId {
+    UserId(Uuid::from_u128(2))
+}
+
+/// The same keys and nonces every time.
+pub(super) fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(customer()).unwrap();
+    keyring
+}
+
 pub(super) fn requested(attempt: u32, token: &str) -> PaymentRequested {
     PaymentRequested {
         order_id: order(),
         customer_id: UserId(Uuid::from_u128(2)),
         attempt,
         amount: eur(1_998),
-        method: PaymentMethod::card(token),
+        method: PaymentMethod::card(token)
+            .seal(customer(), &keyring())
+            .unwrap(),
         at: AT,
     }
 }
@@ -75,7 +89,7 @@ fn webhook(id: &str, kind: WebhookKind, key: &str, amount: i64) -> ProviderWebho
 
 pub(super) fn kit() -> ServiceKit<Payment> {
     let provider = SimulatedProvider::in_memory(Pace::INSTANT);
-    ServiceKit::of(Payment::new(Arc::new(provider)))
+    ServiceKit::of(Payment::new(Arc::new(provider), keyring()))
 }
 
 fn done() -> Outcome<Answer> {
@@ -151,7 +165,8 @@ fn a_request_asks_the_provider_once_under_a_key_of_its_attempt() {
     let turn = kit.event(requested(1, "tok_ok"));
     let asked = &turn.planned::<Authorise>()[0];
     assert_eq!(asked.key.to_string(), format!("{}-1", order()));
-    assert_eq!((asked.amount, asked.token.reveal()), (eur(1_998), "tok_ok"));
+    let token = keyring().open_sealed(&asked.token).unwrap();
+    assert_eq!((asked.amount, token.reveal()), (eur(1_998), "tok_ok"));
     assert_eq!(view(&mut kit).status, PaymentStatus::Pending);
     assert!(kit.event(requested(1, "tok_ok")).is_quiet(), "asked twice");
 }

@@ -13,6 +13,7 @@ use redeliver::prelude::*;
 use super::Shipping;
 use crate::ids::ShipmentId;
 use crate::order::Address;
+use crate::privacy::Sealed;
 
 /// The carrier's answer, when it comes.
 pub type CarrierFuture<'a> =
@@ -78,7 +79,7 @@ pub struct AnnounceParcel {
     /// Its number.
     pub tracking_number: String,
     /// Where it goes.
-    pub to: Address,
+    pub to: Sealed<Address>,
     /// When it left.
     pub dispatched_at: Timestamp,
 }
@@ -94,9 +95,12 @@ impl Activity<Shipping> for AnnounceParcel {
         service: Arc<Shipping>,
         _cx: ActivityContext,
     ) -> Result<Announced, ActivityError> {
+        // A customer who is deleted by now has no address any more; the parcel's label has.
+        let to = service.keyring().open_sealed(&self.to);
+        let to = to.map_err(|error| ActivityError::Refused(error.to_string()))?;
         let parcel = Parcel {
             tracking_number: self.tracking_number,
-            to: self.to,
+            to,
             dispatched_at: self.dispatched_at,
         };
         let announced = service.carrier().announce(parcel).await;

@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 
 use crate::ids::{OrderId, ProductId, ShipmentId, UserId};
 use crate::inventory::Units;
+use crate::order::Address;
 use crate::page::{Listing, Page};
+use crate::privacy::Sealed;
 use crate::time::{rfc3339, rfc3339_option};
 
 /// An order has a parcel that waits to be sent.
@@ -254,9 +256,10 @@ pub struct HistoryEntry {
     pub description: Option<String>,
 }
 
-/// A parcel as the outside sees it.
+/// A parcel as the outside sees it, but for its address: sealed here, and opened (`A`) by whoever
+/// shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ShipmentView {
+pub struct ShipmentView<A = Sealed<Address>> {
     /// Its id.
     pub id: ShipmentId,
     /// Of which order.
@@ -267,6 +270,8 @@ pub struct ShipmentView {
     pub status: ShipmentStatus,
     /// What is in it.
     pub items: Vec<Units>,
+    /// Where it goes.
+    pub shipping_address: A,
     /// Who carries it.
     pub carrier: Option<String>,
     /// How to follow it.
@@ -285,6 +290,26 @@ pub struct ShipmentView {
     #[serde(with = "rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+impl<A> ShipmentView<A> {
+    /// The parcel with another form of its address.
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> ShipmentView<B> {
+        ShipmentView {
+            id: self.id,
+            order_id: self.order_id,
+            customer_id: self.customer_id,
+            status: self.status,
+            items: self.items,
+            shipping_address: form(self.shipping_address),
+            carrier: self.carrier,
+            tracking_number: self.tracking_number,
+            estimated_delivery: self.estimated_delivery,
+            history: self.history,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
 }
 
 /// Asks for a parcel.

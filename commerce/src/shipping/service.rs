@@ -19,6 +19,7 @@ use super::tables::{
     SHIPMENTS_BY_TRACKING, Shipment,
 };
 use crate::ids::ShipmentId;
+use crate::privacy::Keyring;
 
 /// Entries of a parcel's history; further sightings are refused.
 const HISTORY_MAX: u32 = 200;
@@ -31,6 +32,7 @@ const USUAL_DELIVERY: Duration = days(5);
 #[derive(Clone)]
 pub struct Shipping {
     carrier: Arc<dyn Carrier>,
+    keyring: Keyring,
     /// How long orders that will have no parcel are remembered.
     pub remember: Duration,
 }
@@ -72,12 +74,18 @@ impl Service for Shipping {
 }
 
 impl Shipping {
-    /// The service with this carrier.
-    pub fn new(carrier: Arc<dyn Carrier>) -> Shipping {
+    /// The service with this carrier, and the keys that addresses are sealed with.
+    pub fn new(carrier: Arc<dyn Carrier>, keyring: Keyring) -> Shipping {
         Shipping {
             carrier,
+            keyring,
             remember: days(30),
         }
+    }
+
+    /// The keys that addresses are sealed with.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The carrier.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{HistoryEntry, ShipmentStatus, Units};
 use crate::ids::{OrderId, ShipmentId, UserId};
 use crate::order::Address;
+use crate::privacy::Sealed;
 
 /// Parcels.
 pub const SHIPMENTS: Table<ShipmentId, Shipment> = Table::new("shipments");
@@ -46,7 +47,7 @@ pub struct Shipment {
     /// What is in it.
     pub lines: Vec<Units>,
     /// Where it goes.
-    pub ship_to: Address,
+    pub ship_to: Sealed<Address>,
     /// What it is doing.
     pub status: ShipmentStatus,
     /// Who carries it.

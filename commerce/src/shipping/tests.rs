@@ -15,6 +15,7 @@ use crate::inventory::Units;
 use crate::money::{Currency, Money};
 use crate::order::{Address, OrderCancelled, OrderConfirmed, ShipmentCancellationRequested};
 use crate::page::Page;
+use crate::privacy::Keyring;
 
 type Kit = ServiceKit<Shipping>;
 
@@ -30,6 +31,25 @@ fn product(n: u128) -> ProductId {
 
 fn customer() -> UserId {
     UserId(Uuid::from_u128(7))
+}
+
+/// The same keys and nonces every time.
+fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(customer()).unwrap();
+    keyring
+}
+
+fn address() -> Address {
+    Address {
+        recipient: "Ada".into(),
+        line1: "Street 1".into(),
+        line2: None,
+        city: "Town".into(),
+        region: None,
+        postal_code: "12345".into(),
+        country: "DE".into(),
+    }
 }
 
 fn confirmed(n: u128) -> OrderConfirmed {
@@ -48,15 +68,7 @@ fn confirmed(n: u128) -> OrderConfirmed {
         ],
         total: Money::new(100, Currency::EUR),
         payment_id: PaymentId(Uuid::from_u128(8)),
-        ship_to: Address {
-            recipient: "Ada".into(),
-            line1: "Street 1".into(),
-            line2: None,
-            city: "Town".into(),
-            region: None,
-            postal_code: "12345".into(),
-            country: "DE".into(),
-        },
+        ship_to: keyring().seal(customer(), &address()).unwrap(),
         at: AT,
     }
 }
@@ -80,7 +92,7 @@ fn to_be_cancelled(n: u128) -> ShipmentCancellationRequested {
 }
 
 fn kit() -> Kit {
-    ServiceKit::of(Shipping::new(Arc::new(SimulatedCarrier)))
+    ServiceKit::of(Shipping::new(Arc::new(SimulatedCarrier), keyring()))
 }
 
 /// A kit with a parcel for order 1.
@@ -452,12 +464,16 @@ fn an_address_never_shows_in_debug_output() {
 fn a_parcel_reads_in_json_as_the_contract_says() {
     let (mut kit, id) = with_parcel();
     let shown = kit.query(ShipmentById { shipment_id: id }).unwrap();
+    let sealed = serde_json::to_value(&shown).unwrap();
+    assert_eq!(sealed["shipping_address"], serde_json::Value::Null);
+    let shown = shown.with_address(|sealed| keyring().open_sealed(&sealed).unwrap());
     let json = serde_json::to_value(&shown).unwrap();
+    assert_eq!(json["shipping_address"]["recipient"], "Ada");
     assert_eq!(json["status"], "pending");
     assert_eq!(json["estimated_delivery"], serde_json::Value::Null);
     assert_eq!(json["history"][0]["at"], "2026-01-01T12:00:00.000000Z");
     assert_eq!(json["order_id"], order(1).to_string());
-    let back: ShipmentView = serde_json::from_value(json).unwrap();
+    let back: ShipmentView<Address> = serde_json::from_value(json).unwrap();
     assert_eq!(back, shown);
     let unknown = r#"{"shipment_id":"00000000-0000-0000-0000-000000000001","fast":true}"#;
     assert!(serde_json::from_str::<Dispatch>(unknown).is_err());

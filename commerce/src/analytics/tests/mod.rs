@@ -23,6 +23,7 @@ use crate::order::{
     ProductAddedToCart, ProductPurchased,
 };
 use crate::payment::{PaymentCompleted, PaymentRefunded, RefundKind};
+use crate::privacy::{Keyring, Sealed};
 use crate::time::from_rfc3339;
 
 type Kit = ServiceKit<Analytics>;
@@ -78,6 +79,22 @@ fn created(lines: u128, when: &str) -> OrderCreated {
     }
 }
 
+fn sealed_address() -> Sealed<Address> {
+    let customer = UserId(Uuid::from_u128(7));
+    let keyring = Keyring::in_memory(1);
+    keyring.create(customer).unwrap();
+    let address = Address {
+        recipient: "A".into(),
+        line1: "B".into(),
+        line2: None,
+        city: "C".into(),
+        region: None,
+        postal_code: "1".into(),
+        country: "DE".into(),
+    };
+    keyring.seal(customer, &address).unwrap()
+}
+
 fn confirmed(when: &str) -> OrderConfirmed {
     OrderConfirmed {
         order_id: order(1),
@@ -88,15 +105,7 @@ fn confirmed(when: &str) -> OrderConfirmed {
         }],
         total: eur(100),
         payment_id: PaymentId(Uuid::from_u128(8)),
-        ship_to: Address {
-            recipient: "A".into(),
-            line1: "B".into(),
-            line2: None,
-            city: "C".into(),
-            region: None,
-            postal_code: "1".into(),
-            country: "DE".into(),
-        },
+        ship_to: sealed_address(),
         at: at(when),
     }
 }

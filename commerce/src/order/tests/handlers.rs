@@ -11,7 +11,7 @@ fn a_reservation_leads_to_the_payment_of_the_fixed_total() {
     let asked = turn.published::<PaymentRequested>().remove(0);
     assert_eq!((asked.order_id, asked.attempt), (shop.id, 1));
     assert_eq!(asked.amount, eur(2_448));
-    assert_eq!(asked.method, PaymentMethod::card("tok_ok"));
+    assert_eq!(asked.method, card("tok_ok"));
     assert!(turn.notifies(&shop.id));
     assert_eq!(shop.status(), "reserved");
     assert_eq!(
@@ -126,7 +126,7 @@ fn the_current_attempt_confirms_the_order() {
     let confirmed = turn.published::<OrderConfirmed>().remove(0);
     assert_eq!(confirmed.payment_id, PAYMENT);
     assert_eq!(confirmed.total, eur(2_448));
-    assert_eq!(confirmed.ship_to, address());
+    assert_eq!(confirmed.ship_to, sealed_address());
     assert_eq!(confirmed.lines.len(), 2);
     assert_eq!(shop.status(), "paid");
     assert_eq!(shop.view().payment_id, Some(PAYMENT));
@@ -231,7 +231,7 @@ fn a_payment_is_tried_three_times_with_the_method_given_last() {
         let turn = shop.retry("tok_other");
         let asked = turn.published::<PaymentRequested>().remove(0);
         assert_eq!(asked.attempt, attempt);
-        assert_eq!(asked.method, PaymentMethod::card("tok_other"));
+        assert_eq!(asked.method, card("tok_other"));
         assert_eq!(turn.reply().payment_attempts, attempt);
         assert_eq!(turn.reply().status, OrderStatus::Reserved);
         shop.event(shop.declined(attempt, FailureKind::Soft));

@@ -18,6 +18,7 @@ use crate::inventory::*;
 use crate::money::{Currency, Money};
 use crate::page::Page;
 use crate::payment::*;
+use crate::privacy::{Keyring, Sealed};
 use crate::shipping::*;
 
 const SHOPPER: UserId = UserId(Uuid::from_u128(1));
@@ -43,6 +44,23 @@ fn address() -> Address {
     }
 }
 
+/// The same keys and nonces every time.
+fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(SHOPPER).unwrap();
+    keyring
+}
+
+fn sealed_address() -> Sealed<Address> {
+    keyring().seal(SHOPPER, &address()).unwrap()
+}
+
+fn card(token: &str) -> SealedMethod {
+    PaymentMethod::card(token)
+        .seal(SHOPPER, &keyring())
+        .unwrap()
+}
+
 fn wish() -> PlaceOrder {
     PlaceOrder {
         customer_id: SHOPPER,
@@ -56,8 +74,8 @@ fn wish() -> PlaceOrder {
                 quantity: 1,
             },
         ],
-        shipping_address: address(),
-        payment_method: PaymentMethod::card("tok_ok"),
+        shipping_address: sealed_address(),
+        payment_method: card("tok_ok"),
         expected_total: None,
     }
 }
@@ -158,7 +176,7 @@ impl Shop {
             if_version: None,
             order_id: self.id,
             customer_id: Some(SHOPPER),
-            payment_method: PaymentMethod::card(token),
+            payment_method: card(token),
         })
     }
 

@@ -47,7 +47,7 @@ fn a_price_change_never_alters_a_placed_order() {
 #[test]
 fn a_wish_that_breaks_a_rule_is_refused_and_changes_nothing() {
     let mut kit = Shop::open();
-    let cases: [Spoilt; 7] = [
+    let cases: [Spoilt; 5] = [
         ("invalid_items", |wish| wish.items.clear()),
         ("duplicate_product", |wish| wish.items[1].product_id = MUG),
         ("invalid_quantity", |wish| wish.items[0].quantity = 0),
@@ -55,12 +55,6 @@ fn a_wish_that_breaks_a_rule_is_refused_and_changes_nothing() {
             wish.items[0].product_id = ProductId(Uuid::from_u128(99));
         }),
         ("total_changed", |wish| wish.expected_total = Some(eur(1))),
-        ("invalid_address", |wish| {
-            wish.shipping_address.city.clear();
-        }),
-        ("invalid_payment_method", |wish| {
-            wish.payment_method = PaymentMethod::card("");
-        }),
     ];
     for (code, spoil) in cases {
         let mut wish = wish();
@@ -119,7 +113,7 @@ fn others_cannot_see_or_touch_an_order() {
         if_version: None,
         order_id,
         customer_id: stranger,
-        payment_method: PaymentMethod::card("tok_ok"),
+        payment_method: card("tok_ok"),
     });
     assert_eq!(retry.rejection().code, "no_such_order");
     assert_eq!(shop.status(), "payment_failed");
