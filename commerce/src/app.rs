@@ -17,8 +17,10 @@ use tokio::task::JoinHandle;
 use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::http::{DEVELOPMENT, receive_webhook};
-use crate::identity::Identity;
+use crate::http::{Views, receive_webhook};
+use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
+use crate::identity::token::{AccessTokens, CannotIssue};
+use crate::identity::{Accounts, FailedLogins, Identity};
 use crate::inventory::Inventory;
 use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
@@ -46,6 +48,12 @@ pub enum OpenShopError {
     /// The keys of personal data cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// Passwords cannot be compared at the configured cost.
+    #[error(transparent)]
+    Passwords(#[from] CostOutOfRange),
+    /// Access tokens cannot be made.
+    #[error(transparent)]
+    Tokens(#[from] CannotIssue),
 }
 
 /// The running shop. Cheap to clone.
@@ -57,6 +65,12 @@ pub struct Shop {
     pub webhook_secret: WebhookSecret,
     /// The keys of personal data.
     pub keyring: Keyring,
+    /// Where passwords and tokens are checked.
+    pub accounts: Accounts,
+    /// Addresses from which logins fail too often.
+    pub failed_logins: Arc<FailedLogins>,
+    /// Who looked at which product lately.
+    pub views: Views,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -75,16 +89,27 @@ impl Shop {
     pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
+        let passwords = PasswordPool::new(config.passwords())?;
         let keyring = keyring(config, ledger)?;
-        // Goes when users register: until then this is the only one there is.
-        keyring.create(DEVELOPMENT)?;
+        let lifetime = Duration::from_secs(config.identity.access_token_s);
+        let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
         let system = builder(config, Arc::new(LaterProvider(provider)), keyring.clone())
             .start()
             .await?;
+        let accounts = Accounts {
+            identity: system.service(),
+            keyring: keyring.clone(),
+            passwords,
+            tokens,
+        };
+        let failed_logins = FailedLogins::new(config.identity.failed_logins_per_minute);
         let mut shop = Shop {
             system,
+            accounts,
+            failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
+            views: Views::new(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -174,6 +199,7 @@ pub fn builder(
     System::open(&config.data)
         .service(Identity {
             keyring: keyring.clone(),
+            limits: config.sessions(),
         })
         .service(Catalog {
             currency: config.currency,
@@ -189,6 +215,7 @@ pub fn builder(
         .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
+            reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))

@@ -54,6 +54,10 @@ id!(
     UserId
 );
 id!(
+    /// One sign-in of a user, and every token that has come from it since.
+    SessionId
+);
+id!(
     /// A product of the catalog.
     ProductId
 );

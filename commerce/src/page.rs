@@ -62,24 +62,24 @@ impl Page {
     /// `K` is what the cursor holds: the table's key, or an index's entry and key.
     pub fn of<K: TableKey>(&self, span: Span) -> Result<Span, Rejection> {
         let span = span.limit(self.rows()? + 1);
-        Ok(match self.cursor::<K>()? {
+        Ok(match self.after::<K>()? {
             Some(key) => span.after(&key),
             None => span,
         })
     }
 
-    /// The key that the page before ended with, if there is one.
-    pub fn cursor<K: TableKey>(&self) -> Result<Option<K>, Rejection> {
+    /// The key after which this page begins; `None` for the first page.
+    pub fn after<K: TableKey>(&self) -> Result<Option<K>, Rejection> {
         let Some(cursor) = &self.cursor else {
             return Ok(None);
         };
-        match from_hex(cursor).and_then(|bytes| K::from_bytes(&bytes)) {
-            Some(key) => Ok(Some(key)),
-            None => Err(Rejection::invalid(
+        let key = from_hex(cursor).and_then(|bytes| K::from_bytes(&bytes));
+        key.map(Some).ok_or_else(|| {
+            Rejection::invalid(
                 "invalid_cursor",
                 "cursor is not one of ours; start again without it",
-            )),
-        }
+            )
+        })
     }
 
     /// The page from the rows that [`Page::of`] led to.
@@ -93,7 +93,7 @@ impl Page {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = match rows.last() {
-            Some(last) if more => Some(to_hex(&key(last).to_bytes())),
+            Some(last) if more => Some(cursor(&key(last))),
             _ => None,
         };
         Ok(Listing {
@@ -130,6 +130,11 @@ impl<T: ToSchema> ToSchema for Listing<T> {
         schemas.push((T::name().into_owned(), T::schema()));
         T::schemas(schemas);
     }
+}
+
+/// The cursor of the page that begins after this key.
+pub fn cursor<K: TableKey>(key: &K) -> String {
+    to_hex(&key.to_bytes())
 }
 
 /// Bytes as lower-case hexadecimal digits.

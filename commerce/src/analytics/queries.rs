@@ -74,7 +74,7 @@ impl Analytics {
     ) -> Result<Listing<RevenueView>, Rejection> {
         let books = self.books(view)?;
         let mut span = within(books.live, from, to).limit(page.rows()? + 1);
-        if let Some(last) = page.cursor::<P>()? {
+        if let Some(last) = page.after::<P>()? {
             span = span.after(&(books.live, last));
         }
         let mut items = Vec::new();
@@ -105,7 +105,7 @@ impl Analytics {
         let live = books.live;
         let mut span = Span::prefix(&live).descending().limit(page.rows()? + 1);
         // Without the generation, a list that is being read goes on after a rebuild.
-        if let Some((entry, product)) = page.cursor::<(I, ProductId)>()? {
+        if let Some((entry, product)) = page.after::<(I, ProductId)>()? {
             span = span.after(&((live, entry), (live, product)));
         }
         let mut items = Vec::new();
@@ -140,7 +140,7 @@ impl Analytics {
     ) -> Result<Listing<StockLevelView>, Rejection> {
         let live = self.books(view)?.live;
         let mut span = Span::prefix(&live).limit(ask.page.rows()? + 1);
-        if let Some(last) = ask.page.cursor::<ProductId>()? {
+        if let Some(last) = ask.page.after::<ProductId>()? {
             span = span.after(&(live, last));
         }
         let mut items = Vec::new();

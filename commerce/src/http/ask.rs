@@ -1,5 +1,6 @@
 //! A request as routes see it: read once, refused in one way.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(super) struct Ask {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
+    /// The other end of the connection.
+    pub(super) peer: Option<SocketAddr>,
     pub(super) body: Bytes,
 }
 
@@ -180,7 +183,7 @@ impl Ask {
                 && key.bytes().all(|byte| byte.is_ascii_graphic())
         });
         match (sane, values.next()) {
-            (Some(key), None) => Ok(Some(IdempotencyKey::new(self.scope(), key, &self.body))),
+            (Some(key), None) => Ok(Some(self.key(key))),
             _ => Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 "idempotency-key-invalid",
@@ -191,6 +194,13 @@ impl Ask {
                  characters"
             ))),
         }
+    }
+
+    /// The key with a digest of the body. Under a secret, because the digest is stored and a body
+    /// may hold a password or an address that could be guessed.
+    fn key(&self, key: &str) -> IdempotencyKey {
+        let body = self.shop.keyring.digest("request body", &self.body);
+        IdempotencyKey::new(self.scope(), key, &body.0)
     }
 
     /// Caller, method and path. The caller's length goes first, so that no name can pass for

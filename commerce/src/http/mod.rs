@@ -17,7 +17,9 @@
 mod analytics;
 mod answer;
 mod ask;
+mod auth;
 mod caller;
+mod catalog;
 mod cors;
 mod docs;
 mod entry;
@@ -30,6 +32,8 @@ mod personal;
 mod preference;
 mod shipments;
 mod table;
+mod users;
+mod views;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -50,7 +54,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
-pub(crate) use caller::DEVELOPMENT;
+pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -136,6 +140,7 @@ fn services(
                                 query,
                                 headers,
                                 draining,
+                                peer,
                                 body,
                             };
                             (found.route)(ask).await
@@ -153,6 +158,9 @@ fn services(
 
 fn table() -> Table {
     let mut on = Table::default();
+    auth::routes(&mut on);
+    users::routes(&mut on);
+    catalog::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);

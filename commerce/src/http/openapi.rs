@@ -99,7 +99,7 @@ fn security(access: Access) -> Value {
     match access {
         // Without credentials, or with them.
         Access::Public => json!([{}, { "bearer": [] }]),
-        Access::Signed => json!([]),
+        Access::Anyone | Access::Signed => json!([]),
         Access::SignedIn | Access::Only(_) => json!([{ "bearer": [] }]),
     }
 }

@@ -80,9 +80,8 @@ fn created(lines: u128, when: &str) -> OrderCreated {
 }
 
 fn sealed_address() -> Sealed<Address> {
-    let customer = UserId(Uuid::from_u128(7));
     let keyring = Keyring::in_memory(1);
-    keyring.create(customer).unwrap();
+    keyring.create(customer(1)).unwrap();
     let address = Address {
         recipient: "A".into(),
         line1: "B".into(),
@@ -92,7 +91,7 @@ fn sealed_address() -> Sealed<Address> {
         postal_code: "1".into(),
         country: "DE".into(),
     };
-    keyring.seal(customer, &address).unwrap()
+    keyring.seal(customer(1), &address).unwrap()
 }
 
 fn confirmed(when: &str) -> OrderConfirmed {
