@@ -179,6 +179,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ),
     (
         "notification",
+        "post",
+        "/api/v1/templates/{}/preview",
+        Only("admin"),
+    ),
+    (
+        "notification",
         "get",
         "/api/v1/users/{}/notification-preferences",
         SignedIn,
@@ -252,7 +258,6 @@ const NOT_YET: &[&str] = &[
     "identity",
     "catalog",
     "cart",
-    "notification",
     "analytics",
     "events",
     "metrics",

@@ -23,8 +23,10 @@ mod catalog;
 mod cors;
 mod docs;
 mod entry;
+mod events;
 mod inventory;
 mod limits;
+mod notifications;
 mod openapi;
 mod orders;
 mod payments;
@@ -166,7 +168,9 @@ fn table() -> Table {
     inventory::routes(&mut on);
     shipments::routes(&mut on);
     analytics::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
+    events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);
