@@ -444,14 +444,19 @@ impl World {
         S: Service,
         Q: Query + Clone,
     {
+        let mut last = String::new();
         for _ in 0..200 {
             match self.test.system().service::<S>().query(query.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(CallError::Rejected(no) | CallError::RejectedBefore(no)) => return Err(no),
-                Err(error) => self.get_over(error).await,
+                Err(error) => {
+                    last = error.to_string();
+                    self.get_over(error).await;
+                }
             }
         }
-        panic!("{} is never answered", Q::NAME);
+        let report = self.test.system().report();
+        panic!("{} is never answered: {last}; {report:#?}", Q::NAME);
     }
 
     async fn get_over(&mut self, error: CallError) {
