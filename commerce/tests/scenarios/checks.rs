@@ -9,7 +9,7 @@ use commerce::analytics::{
     Analytics, LifetimeValue, OrdersSummary, Range, StockLevels, SummaryView,
 };
 use commerce::catalog::{Catalog, ProductById};
-use commerce::ids::{OrderId, ProductId, UserId};
+use commerce::ids::{NotificationId, OrderId, ProductId, UserId};
 use commerce::inventory::{Inventory, ReservationStatus, ReservationView, ReservationsOfProduct};
 use commerce::notification::{
     NotificationStatus, NotificationView, Notifications, NotificationsOf,
@@ -323,7 +323,10 @@ async fn analytics_agree(world: &mut World, orders: &BTreeMap<OrderId, Known>) {
 }
 
 async fn people_are_told_once(world: &mut World, orders: &BTreeMap<OrderId, Known>) {
-    let sent = world.mail.letters();
+    let mut sent: HashMap<NotificationId, Vec<usize>> = HashMap::new();
+    for (place, id) in world.mail.letters().into_iter().enumerate() {
+        sent.entry(id).or_default().push(place);
+    }
     for user in world.users.clone() {
         let of_user = |page| NotificationsOf {
             user_id: Some(user),
@@ -341,7 +344,7 @@ async fn people_are_told_once(world: &mut World, orders: &BTreeMap<OrderId, Know
                 ),
                 "{notification:?}"
             );
-            let arrived = sent.contains(&notification.id);
+            let arrived = sent.contains_key(&notification.id);
             let says_so = notification.status == NotificationStatus::Sent;
             assert!(arrived || !says_so, "never sent: {notification:?}");
         }
@@ -358,21 +361,21 @@ async fn people_are_told_once(world: &mut World, orders: &BTreeMap<OrderId, Know
                 "{template} of {order:?} was told {times} times: {told:#?}"
             );
         }
+        let mut letters: HashMap<(OrderId, &str), Vec<usize>> = HashMap::new();
+        for notification in &told {
+            if let (Some(order), Some(places)) = (notification.order_id, sent.get(&notification.id))
+            {
+                let fact = (order, notification.template.as_str());
+                letters.entry(fact).or_default().extend(places);
+            }
+        }
         for (id, known) in orders
             .iter()
             .filter(|(_, known)| known.order.customer_id == user)
         {
             let places = |template: &str| -> Vec<usize> {
-                let ids: Vec<_> = told
-                    .iter()
-                    .filter(|told| told.order_id == Some(*id) && told.template == template)
-                    .map(|told| told.id)
-                    .collect();
-                let places = sent.iter().enumerate();
-                places
-                    .filter(|(_, sent)| ids.contains(sent))
-                    .map(|(place, _)| place)
-                    .collect()
+                let places = letters.get(&(*id, template));
+                places.cloned().unwrap_or_default()
             };
             let (confirmed, cancelled) = (places("order-confirmed"), places("order-cancelled"));
             assert!(
@@ -380,7 +383,7 @@ async fn people_are_told_once(world: &mut World, orders: &BTreeMap<OrderId, Know
                 "not told of {}",
                 known.shown()
             );
-            if let (Some(last), Some(first)) = (confirmed.last(), cancelled.first()) {
+            if let (Some(last), Some(first)) = (confirmed.iter().max(), cancelled.iter().min()) {
                 assert!(last < first, "confirmed after cancelled: {}", known.shown());
             }
             let over = known.order.status == OrderStatus::Cancelled;
@@ -406,5 +409,20 @@ pub fn streams_are_settled(world: &World) {
         assert_eq!(service.state, "running", "{service:?}");
         let left = (service.parked, service.activities, service.dead_letters);
         assert_eq!(left, (0, 0, 0), "{service:?}");
+    }
+}
+
+/// Once every order is over, nothing is waited for: each is remembered for some time, and that is
+/// the one timer that is left of it.
+pub async fn orders_that_are_over_wait_for_nothing(world: &mut World) {
+    let orders = every_order(world).await;
+    if orders.iter().all(|order| order.status.is_over()) {
+        let report = world.test.system().report();
+        let of = report.services.iter().find(|of| of.name == Orders::NAME);
+        let timers = of.unwrap().timers;
+        assert!(
+            timers <= orders.len() as u64,
+            "{timers} timers for {orders:#?}"
+        );
     }
 }

@@ -17,3 +17,4 @@ mod parcels;
 mod payments;
 mod rush;
 mod surroundings;
+mod teeth;

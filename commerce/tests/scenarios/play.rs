@@ -16,12 +16,12 @@ pub fn play(name: &str, scenario: impl AsyncFn(u64)) {
     play_all(name, seeds(), scenario);
 }
 
-/// As [`play`], with one world that is opened by the seed and checked at the end.
+/// As [`play`], with one world that is opened by the seed and closed at the end.
 pub fn play_in(name: &str, scenario: impl AsyncFn(&mut World)) {
     play(name, async |seed| {
         let mut world = World::open(seed).await;
         scenario(&mut world).await;
-        world.check().await;
+        world.close().await;
     });
 }
 

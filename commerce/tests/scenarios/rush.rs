@@ -1,12 +1,11 @@
 //! A rush: many buyers of one unit.
 
-use commerce::ids::ProductId;
 use commerce::inventory::AdjustmentReason;
 use commerce::order::{OrderStatus, Orders};
 
 use super::checks;
-use super::play::number;
-use super::world::{ADA, MUG, STOCKED, World};
+use super::play::{number, play_in};
+use super::world::{ADA, BOB, MUG, STOCKED, World};
 
 /// Buyers if nothing is said.
 const BUYERS_DEFAULT: u64 = 1_000;
@@ -22,28 +21,50 @@ fn of_many_buyers_of_one_unit_exactly_one_gets_it() {
         .start_paused(true)
         .build()
         .unwrap()
-        .block_on(rush(MUG, buyers));
+        .block_on(async {
+            let mut world = World::open(0).await;
+            one_is_left(&mut world).await;
+            let mut placed = 0;
+            while placed < buyers {
+                let mut asked = tokio::task::JoinSet::new();
+                for _ in 0..AT_ONCE.min(buyers - placed) {
+                    let wish = world.wish(ADA, "tok_ok", &[(MUG, 1)]);
+                    let orders = world.test.system().service::<Orders>();
+                    asked.spawn(async move { orders.call(wish).await.unwrap().id });
+                    placed += 1;
+                }
+                world.orders.extend(asked.join_all().await);
+            }
+            one_has_it(&mut world, buyers).await;
+        });
 }
 
-async fn rush(product: ProductId, buyers: u64) {
-    let mut world = World::open(0).await;
+/// Method: one buyer after another, faster than the shop can answer any of them.
+#[test]
+fn of_some_buyers_of_one_unit_exactly_one_gets_it_whatever_goes_wrong() {
+    play_in(
+        "rush::of_some_buyers_of_one_unit_exactly_one_gets_it_whatever_goes_wrong",
+        async |world| {
+            one_is_left(world).await;
+            for buyer in 0..40 {
+                let user = if buyer % 2 == 0 { ADA } else { BOB };
+                world.place_for(user, "tok_ok", &[(MUG, 1)]).await;
+            }
+            one_has_it(world, 40).await;
+        },
+    );
+}
+
+async fn one_is_left(world: &mut World) {
     world
-        .adjust(product, 1 - STOCKED, AdjustmentReason::Corrected)
+        .adjust(MUG, 1 - STOCKED, AdjustmentReason::Corrected)
         .await;
     world.rest().await;
-    let mut placed = 0;
-    while placed < buyers {
-        let mut asked = tokio::task::JoinSet::new();
-        for _ in 0..AT_ONCE.min(buyers - placed) {
-            let wish = world.wish(ADA, "tok_ok", &[(product, 1)]);
-            let orders = world.test.system().service::<Orders>();
-            asked.spawn(async move { orders.call(wish).await.unwrap().id });
-            placed += 1;
-        }
-        world.orders.extend(asked.join_all().await);
-    }
+}
+
+async fn one_has_it(world: &mut World, buyers: u64) {
     world.rest().await;
-    let orders = checks::every_order(&mut world).await;
+    let orders = checks::every_order(world).await;
     assert_eq!(orders.len() as u64, buyers);
     let confirmed = orders
         .iter()

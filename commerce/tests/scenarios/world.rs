@@ -605,6 +605,23 @@ impl World {
         self.trouble_begins();
     }
 
+    /// The end of a story: nothing is left to wait for, and what analytics counts is what it
+    /// would count again.
+    pub async fn close(&mut self) {
+        self.check().await;
+        self.peace();
+        // Longer than any step of an order waits if nothing goes wrong.
+        self.advance(minutes(3)).await;
+        self.check().await;
+        checks::orders_that_are_over_wait_for_nothing(self).await;
+        let again = commerce::analytics::Rebuild { restart: false };
+        self.act::<commerce::analytics::Analytics, _>(again)
+            .await
+            .unwrap();
+        self.advance(minutes(1)).await;
+        self.check().await;
+    }
+
     // Stepping.
 
     /// What is said arrives one by one from now on, not all at the same instant.
