@@ -41,4 +41,6 @@
 //! | error | `turn failed` | code, error | look at the store |
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |
+//! | debug | `no request` | request_id, status | it could not be read; the client was told |
+//! | debug | `event stream ended` | reason | |
 //! | debug | `connection ended early` | peer, error | |

@@ -103,11 +103,6 @@ impl Page {
     }
 }
 
-/// The cursor of the page that begins after this key.
-pub fn cursor<K: TableKey>(key: &K) -> String {
-    to_hex(&key.to_bytes())
-}
-
 impl<T: ToSchema> PartialSchema for Listing<T> {
     fn schema() -> RefOr<Schema> {
         let cursor = ObjectBuilder::new()
@@ -135,6 +130,11 @@ impl<T: ToSchema> ToSchema for Listing<T> {
         schemas.push((T::name().into_owned(), T::schema()));
         T::schemas(schemas);
     }
+}
+
+/// The cursor of the page that begins after this key.
+pub fn cursor<K: TableKey>(key: &K) -> String {
+    to_hex(&key.to_bytes())
 }
 
 /// Bytes as lower-case hexadecimal digits.

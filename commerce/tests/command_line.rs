@@ -87,7 +87,7 @@ fn a_configuration_that_cannot_be_used_is_refused_before_anything_is_opened() {
     let data = dir.path().join("data").display().to_string();
     let file = file.display().to_string();
     let cases: [&[&str]; 5] = [
-        &["--listen", "0.0.0.0:0"],
+        &["--listen", "0.0.0.0"],
         &["--listen", "nowhere"],
         &["--log", "a=b=c"],
         &["--config", &file],

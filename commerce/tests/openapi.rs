@@ -191,6 +191,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ),
     (
         "notification",
+        "post",
+        "/api/v1/templates/{}/preview",
+        Only("admin"),
+    ),
+    (
+        "notification",
         "get",
         "/api/v1/users/{}/notification-preferences",
         SignedIn,
@@ -264,7 +270,6 @@ const NOT_YET: &[&str] = &[
     "identity",
     "catalog",
     "cart",
-    "notification",
     "analytics",
     "events",
     "metrics",

@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) connection_count: AtomicU64,
     pub(super) cut_off_count: AtomicU64,
     pub(super) request_count: AtomicU64,
+    /// What was sent and was no request.
+    pub(super) refused_count: AtomicU64,
     /// Tells the request ids of this server from those of others.
     pub(super) id_prefix: u64,
 }
@@ -129,6 +131,7 @@ where
         connection_count: AtomicU64::new(0),
         cut_off_count: AtomicU64::new(0),
         request_count: AtomicU64::new(0),
+        refused_count: AtomicU64::new(0),
         id_prefix: SystemClock.entropy(),
     });
     let running = TaskTracker::new();

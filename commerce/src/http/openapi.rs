@@ -325,7 +325,7 @@ fn asked(table: &Table) -> impl Iterator<Item = &Shape> {
 fn answered(table: &Table) -> impl Iterator<Item = &Shape> {
     let answers = table.entries().iter().flat_map(|entry| &entry.answers);
     answers.filter_map(|(_, body)| match body {
-        Body::Json(shape) => Some(shape),
+        Body::Json(shape) => Some(shape.as_ref()),
         Body::Nothing | Body::Other(_) => None,
     })
 }

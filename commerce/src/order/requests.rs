@@ -116,6 +116,7 @@ pub struct OrderView<A = Sealed<Address>> {
     /// What it costs.
     pub total: Money,
     /// Where it goes.
+    #[schema(value_type = Option<Address>)]
     pub shipping_address: A,
     /// What pays for it.
     pub payment_id: Option<PaymentId>,

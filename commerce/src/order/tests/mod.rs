@@ -46,6 +46,23 @@ fn address() -> Address {
     }
 }
 
+/// The same keys and nonces every time.
+fn keyring() -> Keyring {
+    let keyring = Keyring::in_memory(1);
+    keyring.create(SHOPPER).unwrap();
+    keyring
+}
+
+fn sealed_address() -> Sealed<Address> {
+    keyring().seal(SHOPPER, &address()).unwrap()
+}
+
+fn card(token: &str) -> SealedMethod {
+    PaymentMethod::card(token)
+        .seal(SHOPPER, &keyring())
+        .unwrap()
+}
+
 /// The catalog has a new product and publishes it.
 fn list(kit: &mut ServiceKit<Orders>, product_id: ProductId, sku: &str, price: Money) {
     let created = ProductCreated {
@@ -62,23 +79,6 @@ fn list(kit: &mut ServiceKit<Orders>, product_id: ProductId, sku: &str, price: M
         at: NOON,
     };
     kit.event(published).reply();
-}
-
-/// The same keys and nonces every time.
-fn keyring() -> Keyring {
-    let keyring = Keyring::in_memory(1);
-    keyring.create(SHOPPER).unwrap();
-    keyring
-}
-
-fn sealed_address() -> Sealed<Address> {
-    keyring().seal(SHOPPER, &address()).unwrap()
-}
-
-fn card(token: &str) -> SealedMethod {
-    PaymentMethod::card(token)
-        .seal(SHOPPER, &keyring())
-        .unwrap()
 }
 
 fn wish() -> PlaceOrder {
