@@ -168,7 +168,6 @@ pub struct ProductView {
     /// What there is to say about it.
     pub description: String,
     /// What one costs.
-    #[schema(value_type = Option<Object>)]
     pub price: Option<Money>,
     /// Where it is found.
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -219,7 +218,6 @@ pub struct CategoryView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PriceView {
     /// What one cost.
-    #[schema(value_type = Object)]
     pub price: Money,
     /// From when on.
     #[serde(with = "rfc3339")]

@@ -15,43 +15,99 @@ use super::views::Viewer;
 use super::{API, answer};
 use crate::catalog::{
     CategoriesList, CategoryView, ChangeAttributes, ChangeImages, ChangePrice, CreateCategory,
-    CreateProduct, Image, PricesOfProduct, ProductById, ProductBySku, ProductStatus, ProductView,
-    ProductsList, PublishProduct, UnpublishProduct, UpdateCategory, UpdateProduct,
+    CreateProduct, Image, PriceView, PricesOfProduct, ProductById, ProductBySku, ProductStatus,
+    ProductView, ProductsList, PublishProduct, UnpublishProduct, UpdateCategory, UpdateProduct,
 };
 use crate::identity::Role;
 use crate::ids::{CategoryId, ProductId};
+use crate::page::Listing;
 
 const WRITER: Access = Access::Only(Role::InventoryManager);
 
 pub(super) fn routes(on: &mut Table) {
     on.get("/catalog/products", Access::Public, list)
-        .about("Finds products by words, category and price.");
+        .about("Finds products by words, category and price.")
+        .query(
+            "q",
+            "Words that all stand in the name, the description or the SKU.",
+        )
+        .query("category", "Id of a category.")
+        .query("min_price", "In minor units.")
+        .query("max_price", "In minor units.")
+        .query(
+            "status",
+            "For the shop's own people: only products of this status.",
+        )
+        .pages()
+        .answers::<Listing<ProductView>>(StatusCode::OK);
     on.post("/catalog/products", WRITER, create)
-        .about("Makes a product, as a draft.");
-    on.get("/catalog/products/sku/{}", Access::Public, by_sku)
-        .about("Shows the product with this stock keeping unit.");
-    on.get("/catalog/products/{}", Access::Public, one)
-        .about("Shows a product.");
-    on.put("/catalog/products/{}", WRITER, update)
-        .about("Describes a product otherwise.");
-    on.put("/catalog/products/{}/price", WRITER, price)
-        .about("Changes what a product costs from now on.");
-    on.get("/catalog/products/{}/prices", WRITER, prices)
-        .about("Lists what a product has cost, newest first.");
-    on.post("/catalog/products/{}/publish", WRITER, publish)
-        .about("Lets everybody see and order a product.");
-    on.post("/catalog/products/{}/unpublish", WRITER, unpublish)
-        .about("Hides a product, which then cannot be ordered.");
-    on.post("/catalog/products/{}/images", WRITER, images)
-        .about("Adds an image to a product, or replaces all of them.");
-    on.post("/catalog/products/{}/attributes", WRITER, attributes)
-        .about("Sets attributes of a product; null takes one away.");
+        .about("Makes a product, as a draft.")
+        .takes::<NewProduct>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::CREATED);
+    on.get("/catalog/products/sku/{sku}", Access::Public, by_sku)
+        .about("Shows the product with this stock keeping unit.")
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.get("/catalog/products/{product_id}", Access::Public, one)
+        .about("Shows a product.")
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.put("/catalog/products/{product_id}", WRITER, update)
+        .about("Describes a product otherwise.")
+        .takes::<Description>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.put("/catalog/products/{product_id}/price", WRITER, price)
+        .about("Changes what a product costs from now on.")
+        .takes::<NewPrice>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.get("/catalog/products/{product_id}/prices", WRITER, prices)
+        .about("Lists what a product has cost, newest first.")
+        .pages()
+        .answers::<Listing<PriceView>>(StatusCode::OK);
+    on.post("/catalog/products/{product_id}/publish", WRITER, publish)
+        .about("Lets everybody see and order a product.")
+        .may_take::<Nothing>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.post(
+        "/catalog/products/{product_id}/unpublish",
+        WRITER,
+        unpublish,
+    )
+    .about("Hides a product, which then cannot be ordered.")
+    .may_take::<Nothing>()
+    .versioned()
+    .answers::<ProductView>(StatusCode::OK);
+    on.post("/catalog/products/{product_id}/images", WRITER, images)
+        .about("Adds an image to a product, or replaces all of them.")
+        .takes::<Images>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.post(
+        "/catalog/products/{product_id}/attributes",
+        WRITER,
+        attributes,
+    )
+    .about("Sets attributes of a product; null takes one away.")
+    .takes::<Attributes>()
+    .versioned()
+    .answers::<ProductView>(StatusCode::OK);
     on.get("/catalog/categories", Access::Public, categories)
-        .about("Lists the categories.");
+        .about("Lists the categories.")
+        .pages()
+        .answers::<Listing<CategoryView>>(StatusCode::OK);
     on.post("/catalog/categories", WRITER, create_category)
-        .about("Makes a category.");
-    on.put("/catalog/categories/{}", WRITER, update_category)
-        .about("Describes a category otherwise.");
+        .about("Makes a category.")
+        .takes::<CategoryAsked>()
+        .answers::<CategoryView>(StatusCode::CREATED);
+    on.put("/catalog/categories/{category_id}", WRITER, update_category)
+        .about("Describes a category otherwise.")
+        .takes::<CategoryAsked>()
+        .versioned()
+        .answers::<CategoryView>(StatusCode::OK);
 }
 
 // What everybody may see.
@@ -152,7 +208,6 @@ pub(super) struct NewProduct {
     name: String,
     #[serde(default)]
     description: String,
-    #[schema(value_type = Option<Object>)]
     price: Option<MoneyAsked>,
     #[schema(value_type = Option<String>, format = Uuid)]
     category_id: Option<CategoryId>,
@@ -203,7 +258,6 @@ async fn update(ask: Ask) -> Answer {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPrice {
-    #[schema(value_type = Object)]
     price: MoneyAsked,
 }
 
