@@ -130,6 +130,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
         "/api/v1/inventory/products/{}/adjust-stock",
         MANAGERS,
     ),
+    (
+        "inventory",
+        "put",
+        "/api/v1/inventory/products/{}/reorder-level",
+        MANAGERS,
+    ),
     ("shipping", "get", "/api/v1/shipments/{}", SignedIn),
     ("shipping", "get", "/api/v1/shipments/order/{}", SignedIn),
     ("shipping", "get", "/api/v1/shipments/tracking/{}", SignedIn),
