@@ -48,6 +48,8 @@ pub struct Config {
     pub provider: ProviderConfig,
     /// What counts as little stock.
     pub inventory: InventoryConfig,
+    /// How users are told what happens.
+    pub notification: NotificationConfig,
 }
 
 /// What counts as little stock.
@@ -107,6 +109,65 @@ pub struct ProviderConfig {
     pub slow_ms: u64,
     /// How long a caller waits for an answer that does not come, in milliseconds.
     pub no_answer_ms: u64,
+}
+
+/// How users are told what happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotificationConfig {
+    /// What carries letters: `local` writes them below the data directory, `smtp` hands them to
+    /// the mail server.
+    pub sender: SenderChoice,
+    /// Whom letters come from, such as `Shop <shop@example.com>`.
+    pub from: String,
+    /// Where the shop itself is told, for example of products that are running out.
+    pub shop_recipient: String,
+    /// How long a letter waits for its recipient to become known, in seconds.
+    pub contact_wait_s: u64,
+    /// How long a letter that cannot be sent is tried again, in seconds.
+    pub retry_s: u64,
+    /// How long it is remembered what users were told, in days.
+    pub retention_days: u32,
+    /// The mail server.
+    pub smtp: SmtpConfig,
+}
+
+/// What carries letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderChoice {
+    /// Nobody: they are written into files.
+    Local,
+    /// The mail server.
+    Smtp,
+}
+
+/// The mail server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmtpConfig {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whom to log in as; empty: nobody.
+    pub user: String,
+    /// Their password.
+    pub password: Secret,
+    /// How the connection is kept private.
+    pub tls: SmtpTls,
+}
+
+/// How the connection to the mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    /// Begun in the open and then encrypted, as on port 587.
+    Starttls,
+    /// Encrypted from the beginning, as on port 465.
+    Tls,
+    /// Not at all: for a server on this machine.
+    None,
 }
 
 /// Sign-in: how long it lasts, what it costs, and what ends it.
@@ -192,6 +253,7 @@ impl Default for Config {
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
             inventory: InventoryConfig::default(),
+            notification: NotificationConfig::default(),
         }
     }
 }
@@ -253,6 +315,32 @@ impl Default for ProviderConfig {
             answer_ms: 3,
             slow_ms: 3_000,
             no_answer_ms: 1_000,
+        }
+    }
+}
+
+impl Default for NotificationConfig {
+    fn default() -> NotificationConfig {
+        NotificationConfig {
+            sender: SenderChoice::Local,
+            from: "Shop <shop@example.com>".to_owned(),
+            shop_recipient: "admin@example.com".to_owned(),
+            contact_wait_s: 10 * 60,
+            retry_s: 24 * 60 * 60,
+            retention_days: 90,
+            smtp: SmtpConfig::default(),
+        }
+    }
+}
+
+impl Default for SmtpConfig {
+    fn default() -> SmtpConfig {
+        SmtpConfig {
+            host: String::new(),
+            port: 587,
+            user: String::new(),
+            password: Secret::default(),
+            tls: SmtpTls::Starttls,
         }
     }
 }

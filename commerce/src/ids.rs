@@ -70,6 +70,10 @@ id!(
     NotificationId
 );
 id!(
+    /// What is said of an occasion by one channel.
+    TemplateId
+);
+id!(
     /// What the shop knows about paying one order: all attempts, the capture, the refunds.
     PaymentId
 );

@@ -220,7 +220,7 @@ impl From<OpenShopError> for Failure {
             )
             | OpenShopError::Ledger(_)
             | OpenShopError::Keyring(_) => Exit::Data,
-            OpenShopError::Passwords(_) => Exit::Configuration,
+            OpenShopError::Passwords(_) | OpenShopError::Sender(_) => Exit::Configuration,
             OpenShopError::System(_) | OpenShopError::Tokens(_) => Exit::Failure,
         };
         Failure::new(exit, error.to_string())

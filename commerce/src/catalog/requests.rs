@@ -159,7 +159,6 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProductView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: ProductId,
     /// Its stock keeping unit.
     pub sku: String,
@@ -170,7 +169,6 @@ pub struct ProductView {
     /// What one costs.
     pub price: Option<Money>,
     /// Where it is found.
-    #[schema(value_type = Option<String>, format = Uuid)]
     pub category_id: Option<CategoryId>,
     /// Whether it can be ordered.
     pub status: ProductStatus,
@@ -196,7 +194,6 @@ pub struct ProductView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CategoryView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: CategoryId,
     /// Its name.
     pub name: String,

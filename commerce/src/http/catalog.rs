@@ -25,26 +25,32 @@ use crate::page::Listing;
 const WRITER: Access = Access::Only(Role::InventoryManager);
 
 pub(super) fn routes(on: &mut Table) {
+    reading(on);
+    writing(on);
+}
+
+fn reading(on: &mut Table) {
     on.get("/catalog/products", Access::Public, list)
-        .about("Finds products by words, category and price.")
+        .about("Finds products by words, category and price, oldest first.")
         .query(
             "q",
-            "Words that all stand in the name, the description or the SKU.",
+            "Words of the name, the description or the sku; the last may be a beginning.",
         )
-        .query("category", "Id of a category.")
-        .query("min_price", "In minor units.")
-        .query("max_price", "In minor units.")
+        .query("category", "Only products of the category with this id.")
+        .query(
+            "min_price",
+            "Only what costs so much or more, in minor units.",
+        )
+        .query(
+            "max_price",
+            "Only what costs so much or less, in minor units.",
+        )
         .query(
             "status",
-            "For the shop's own people: only products of this status.",
+            "Only products of this status; buyers see published ones alone.",
         )
         .pages()
         .answers::<Listing<ProductView>>(StatusCode::OK);
-    on.post("/catalog/products", WRITER, create)
-        .about("Makes a product, as a draft.")
-        .takes::<NewProduct>()
-        .versioned()
-        .answers::<ProductView>(StatusCode::CREATED);
     on.get("/catalog/products/sku/{sku}", Access::Public, by_sku)
         .about("Shows the product with this stock keeping unit.")
         .versioned()
@@ -53,23 +59,33 @@ pub(super) fn routes(on: &mut Table) {
         .about("Shows a product.")
         .versioned()
         .answers::<ProductView>(StatusCode::OK);
-    on.put("/catalog/products/{product_id}", WRITER, update)
-        .about("Describes a product otherwise.")
-        .takes::<Description>()
-        .versioned()
-        .answers::<ProductView>(StatusCode::OK);
-    on.put("/catalog/products/{product_id}/price", WRITER, price)
-        .about("Changes what a product costs from now on.")
-        .takes::<NewPrice>()
-        .versioned()
-        .answers::<ProductView>(StatusCode::OK);
     on.get("/catalog/products/{product_id}/prices", WRITER, prices)
         .about("Lists what a product has cost, newest first.")
         .pages()
         .answers::<Listing<PriceView>>(StatusCode::OK);
+    on.get("/catalog/categories", Access::Public, categories)
+        .about("Lists the categories.")
+        .pages()
+        .answers::<Listing<CategoryView>>(StatusCode::OK);
+}
+
+fn writing(on: &mut Table) {
+    on.post("/catalog/products", WRITER, create)
+        .about("Makes a product, as a draft.")
+        .takes::<NewProduct>()
+        .answers::<ProductView>(StatusCode::CREATED);
+    on.put("/catalog/products/{product_id}", WRITER, update)
+        .about("Describes a product otherwise.")
+        .takes::<ProductDescription>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.put("/catalog/products/{product_id}/price", WRITER, price)
+        .about("Changes what a product costs from now on; placed orders keep their price.")
+        .takes::<NewPrice>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
     on.post("/catalog/products/{product_id}/publish", WRITER, publish)
-        .about("Lets everybody see and order a product.")
-        .may_take::<Nothing>()
+        .about("Lets everybody see and order a product, which needs a price and a category.")
         .versioned()
         .answers::<ProductView>(StatusCode::OK);
     on.post(
@@ -78,7 +94,6 @@ pub(super) fn routes(on: &mut Table) {
         unpublish,
     )
     .about("Hides a product, which then cannot be ordered.")
-    .may_take::<Nothing>()
     .versioned()
     .answers::<ProductView>(StatusCode::OK);
     on.post("/catalog/products/{product_id}/images", WRITER, images)
@@ -95,10 +110,6 @@ pub(super) fn routes(on: &mut Table) {
     .takes::<Attributes>()
     .versioned()
     .answers::<ProductView>(StatusCode::OK);
-    on.get("/catalog/categories", Access::Public, categories)
-        .about("Lists the categories.")
-        .pages()
-        .answers::<Listing<CategoryView>>(StatusCode::OK);
     on.post("/catalog/categories", WRITER, create_category)
         .about("Makes a category.")
         .takes::<CategoryAsked>()
@@ -209,7 +220,6 @@ pub(super) struct NewProduct {
     #[serde(default)]
     description: String,
     price: Option<MoneyAsked>,
-    #[schema(value_type = Option<String>, format = Uuid)]
     category_id: Option<CategoryId>,
 }
 
@@ -233,17 +243,16 @@ async fn create(ask: Ask) -> Answer {
 /// A product described otherwise.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Description {
+pub(super) struct ProductDescription {
     name: String,
     #[serde(default)]
     description: String,
-    #[schema(value_type = Option<String>, format = Uuid)]
     category_id: Option<CategoryId>,
 }
 
 async fn update(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let new: Description = ask.json()?;
+    let new: ProductDescription = ask.json()?;
     let command = UpdateProduct {
         product_id,
         if_version: ask.if_version()?,

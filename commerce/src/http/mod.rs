@@ -14,6 +14,7 @@
 //! route takes (a type, a name, a rule) is 422. An id that cannot be one is 404, as one that
 //! nobody has.
 
+mod analytics;
 mod answer;
 mod ask;
 mod auth;
@@ -22,8 +23,10 @@ mod catalog;
 mod cors;
 mod docs;
 mod entry;
+mod events;
 mod inventory;
 mod limits;
+mod notifications;
 mod openapi;
 mod orders;
 mod payments;
@@ -164,7 +167,10 @@ fn table() -> Table {
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
+    analytics::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
+    events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);

@@ -12,8 +12,8 @@ use super::tables::{
 };
 use super::{
     CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
-    OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductPurchased, ResolveOrder,
-    RetryPayment, Timeline, TimelineOfOrder,
+    OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductAddedToCart,
+    ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
 use crate::money::Currency;
@@ -90,7 +90,8 @@ impl Service for Orders {
             .publishes_outside::<OrderCancelled>()
             .publishes_outside::<OrderShipped>()
             .publishes_outside::<OrderDelivered>()
-            .publishes_outside::<ProductPurchased>();
+            .publishes_outside::<ProductPurchased>()
+            .publishes_outside::<ProductAddedToCart>();
     }
 }
 
