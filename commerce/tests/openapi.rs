@@ -254,8 +254,6 @@ const NOT_YET: &[&str] = &[
     "cart",
     "notification",
     "analytics",
-    "events",
-    "metrics",
     "ui",
 ];
 

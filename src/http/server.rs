@@ -20,6 +20,7 @@ use warp::{Filter, Rejection, Reply};
 
 use super::connection;
 use super::exchange::Routes;
+use super::metrics::Traffic;
 use super::recover::recover;
 use crate::clock::{Clock, SystemClock};
 use crate::persistence::open_files::connections_max;
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     pub(super) connection_count: AtomicU64,
     pub(super) cut_off_count: AtomicU64,
     pub(super) request_count: AtomicU64,
+    pub(super) traffic: Traffic,
     /// Tells the request ids of this server from those of others.
     pub(super) id_prefix: u64,
 }
@@ -129,6 +131,7 @@ where
         connection_count: AtomicU64::new(0),
         cut_off_count: AtomicU64::new(0),
         request_count: AtomicU64::new(0),
+        traffic: Traffic::default(),
         id_prefix: SystemClock.entropy(),
     });
     let running = TaskTracker::new();
