@@ -42,6 +42,7 @@
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |
 //! | debug | `event stream ended` | reason | |
+//! | debug | `no request` | request_id, status | it could not be read; the client was told |
 //! | debug | `connection ended early` | peer, error | |
 //!
 //! What `http::metrics` shows: names, kinds and labels are public API too, and

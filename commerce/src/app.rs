@@ -9,16 +9,23 @@ use std::time::Duration;
 
 use redeliver::clock::{Clock, SystemClock};
 use redeliver::{
-    ServiceHandle, ShutdownError, StartError, System, SystemBuilder, Topology, TopologyError,
+    ServiceHandle, ShutdownError, StartError, System, SystemBuilder, Topology, TopologyError, days,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::analytics::Analytics;
 use crate::catalog::Catalog;
-use crate::config::Config;
-use crate::http::{DEVELOPMENT, receive_webhook};
-use crate::identity::Identity;
+use crate::config::{Config, SenderChoice};
+use crate::http::{Views, receive_webhook};
+use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
+use crate::identity::token::{AccessTokens, CannotIssue};
+use crate::identity::{Accounts, FailedLogins, Identity};
 use crate::inventory::Inventory;
+use crate::notification::smtp::SmtpConfigError;
+use crate::notification::{
+    Letter, LocalSender, Notifications, SendError, Sender, SenderFuture, SmtpSender,
+};
 use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
     Answer, Order as ProviderOrder, PaymentProvider, ProviderError, ProviderFuture,
@@ -45,6 +52,29 @@ pub enum OpenShopError {
     /// The keys of personal data cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// Passwords cannot be compared at the configured cost.
+    #[error(transparent)]
+    Passwords(#[from] CostOutOfRange),
+    /// Access tokens cannot be made.
+    #[error(transparent)]
+    Tokens(#[from] CannotIssue),
+    /// What carries letters cannot be used as it is configured.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+}
+
+/// What carries letters cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    /// The address that letters come from is none.
+    #[error("notification.from `{from}` is no mail address; write it as Shop <shop@example.com>")]
+    From {
+        /// What was given.
+        from: String,
+    },
+    /// The mail server cannot be used.
+    #[error(transparent)]
+    Smtp(#[from] SmtpConfigError),
 }
 
 /// The running shop. Cheap to clone.
@@ -56,6 +86,12 @@ pub struct Shop {
     pub webhook_secret: WebhookSecret,
     /// The keys of personal data.
     pub keyring: Keyring,
+    /// Where passwords and tokens are checked.
+    pub accounts: Accounts,
+    /// Addresses from which logins fail too often.
+    pub failed_logins: Arc<FailedLogins>,
+    /// Who looked at which product lately.
+    pub views: Views,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -74,16 +110,29 @@ impl Shop {
     pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
+        let passwords = PasswordPool::new(config.passwords())?;
+        let letters = sender(config)?;
         let keyring = keyring(config, ledger)?;
-        // Goes when users register: until then this is the only one there is.
-        keyring.create(DEVELOPMENT)?;
-        let system = builder(config, Arc::new(LaterProvider(provider)), keyring.clone())
+        let lifetime = Duration::from_secs(config.identity.access_token_s);
+        let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
+        let provider = Arc::new(LaterProvider(provider));
+        let system = builder(config, provider, keyring.clone(), letters)
             .start()
             .await?;
+        let accounts = Accounts {
+            identity: system.service(),
+            keyring: keyring.clone(),
+            passwords,
+            tokens,
+        };
+        let failed_logins = FailedLogins::new(config.identity.failed_logins_per_minute);
         let mut shop = Shop {
             system,
+            accounts,
+            failed_logins: Arc::new(failed_logins),
             webhook_secret: secret.clone(),
             keyring,
+            views: Views::new(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
@@ -137,6 +186,16 @@ impl Shop {
         self.system.service()
     }
 
+    /// The analytics service.
+    pub fn analytics(&self) -> ServiceHandle<Analytics> {
+        self.system.service()
+    }
+
+    /// The notification service.
+    pub fn notification(&self) -> ServiceHandle<Notifications> {
+        self.system.service()
+    }
+
     /// Drains and stops the shop.
     pub async fn shutdown(&self, within: Duration) -> Result<(), ShutdownError> {
         self.system.shutdown(within).await
@@ -153,21 +212,31 @@ impl fmt::Debug for Shop {
 pub fn topology() -> Result<Topology, TopologyError> {
     let (_, never) = watch::channel(None);
     let keyring = Keyring::in_memory(0);
-    builder(&Config::default(), Arc::new(LaterProvider(never)), keyring).topology()
+    let provider = Arc::new(LaterProvider(never));
+    builder(&Config::default(), provider, keyring, Arc::new(NoSender)).topology()
 }
 
-/// The services with their configuration, over a payment provider and the keys of personal data.
+/// The services with their configuration, over a payment provider, the keys of personal data and
+/// what carries letters.
 pub fn builder(
     config: &Config,
     provider: Arc<dyn PaymentProvider>,
     keyring: Keyring,
+    letters: Arc<dyn Sender>,
 ) -> SystemBuilder {
     let seconds = Duration::from_secs;
+    let told = &config.notification;
+    let mut notifications = Notifications::new(letters, keyring.clone());
+    notifications.shop = told.shop_recipient.clone();
+    notifications.contact_wait = seconds(told.contact_wait_s);
+    notifications.retry_for = seconds(told.retry_s);
+    notifications.retention = days(told.retention_days.into());
     let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
     System::open(&config.data)
         .service(Identity {
             keyring: keyring.clone(),
+            limits: config.sessions(),
         })
         .service(Catalog {
             currency: config.currency,
@@ -183,9 +252,35 @@ pub fn builder(
         .service(payment)
         .service(Inventory {
             reservation_ttl: seconds(config.order.reservation_ttl_s),
+            reorder_level: config.inventory.reorder_level,
             ..Inventory::default()
         })
         .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
+        .service(Analytics {
+            currency: config.currency,
+        })
+        .service(notifications)
+}
+
+/// What carries letters, as configured. Nothing is written or connected yet.
+fn sender(config: &Config) -> Result<Arc<dyn Sender>, SenderError> {
+    let told = &config.notification;
+    let from = told.from.parse().map_err(|_| SenderError::From {
+        from: told.from.clone(),
+    })?;
+    Ok(match told.sender {
+        SenderChoice::Local => Arc::new(LocalSender::new(config.data.join("mail"), from)),
+        SenderChoice::Smtp => Arc::new(SmtpSender::new(&told.smtp, from)?),
+    })
+}
+
+/// Carries nothing: for a shop that is only looked at.
+struct NoSender;
+
+impl Sender for NoSender {
+    fn send(&self, _: Letter) -> SenderFuture<'_> {
+        Box::pin(async { Err(SendError::Unavailable("not_running".to_owned())) })
+    }
 }
 
 /// The keyring of the data directory. A shop that has been open before must have one.

@@ -14,6 +14,8 @@ use redeliver::http::ServerConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::identity::Limits;
+use crate::identity::password_pool::PoolConfig;
 use crate::money::Currency;
 
 /// Everything that can be configured.
@@ -33,12 +35,29 @@ pub struct Config {
     /// What the payment provider signs its webhooks with. Empty: a random one for this run, which
     /// only the simulated provider knows.
     pub webhook_secret: Secret,
+    /// The first administrator's password, which only the first start reads. Empty: one is made
+    /// up and printed.
+    pub admin_password: Secret,
     /// Limits of the HTTP server.
     pub http: HttpConfig,
+    /// Sign-in: how long it lasts, what it costs, and what ends it.
+    pub identity: IdentityConfig,
     /// How long the steps of an order may take.
     pub order: OrderConfig,
     /// Times of the payment provider.
     pub provider: ProviderConfig,
+    /// What counts as little stock.
+    pub inventory: InventoryConfig,
+    /// How users are told what happens.
+    pub notification: NotificationConfig,
+}
+
+/// What counts as little stock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InventoryConfig {
+    /// At how many available units it is time to reorder a new product.
+    pub reorder_level: u64,
 }
 
 /// Limits of the HTTP server.
@@ -92,6 +111,93 @@ pub struct ProviderConfig {
     pub no_answer_ms: u64,
 }
 
+/// How users are told what happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotificationConfig {
+    /// What carries letters: `local` writes them below the data directory, `smtp` hands them to
+    /// the mail server.
+    pub sender: SenderChoice,
+    /// Whom letters come from, such as `Shop <shop@example.com>`.
+    pub from: String,
+    /// Where the shop itself is told, for example of products that are running out.
+    pub shop_recipient: String,
+    /// How long a letter waits for its recipient to become known, in seconds.
+    pub contact_wait_s: u64,
+    /// How long a letter that cannot be sent is tried again, in seconds.
+    pub retry_s: u64,
+    /// How long it is remembered what users were told, in days.
+    pub retention_days: u32,
+    /// The mail server.
+    pub smtp: SmtpConfig,
+}
+
+/// What carries letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SenderChoice {
+    /// Nobody: they are written into files.
+    Local,
+    /// The mail server.
+    Smtp,
+}
+
+/// The mail server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmtpConfig {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whom to log in as; empty: nobody.
+    pub user: String,
+    /// Their password.
+    pub password: Secret,
+    /// How the connection is kept private.
+    pub tls: SmtpTls,
+}
+
+/// How the connection to the mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    /// Begun in the open and then encrypted, as on port 587.
+    Starttls,
+    /// Encrypted from the beginning, as on port 465.
+    Tls,
+    /// Not at all: for a server on this machine.
+    None,
+}
+
+/// Sign-in: how long it lasts, what it costs, and what ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentityConfig {
+    /// How long an access token is good, in seconds.
+    pub access_token_s: u64,
+    /// How long a refresh token is good, in seconds.
+    pub refresh_token_s: u64,
+    /// Sessions of one user at a time; one more ends the oldest.
+    pub sessions_max: usize,
+    /// Wrong passwords in a row that lock an account.
+    pub lockout_failures: u32,
+    /// For how long, in seconds.
+    pub lockout_s: u64,
+    /// Failed logins that one address may have in a minute; 0 for any number.
+    pub failed_logins_per_minute: u32,
+    /// Passwords compared at a time; 0 for one a processor, less one for everything else.
+    pub password_workers: usize,
+    /// Further logins that wait for that; more are told to come back.
+    pub password_waiting_max: usize,
+    /// Memory that comparing a password takes, in KiB.
+    pub argon2_memory_kib: u32,
+    /// Passes over that memory.
+    pub argon2_passes: u32,
+    /// Lanes of that memory.
+    pub argon2_lanes: u32,
+}
+
 /// A value that is not shown.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -130,14 +236,6 @@ pub enum ConfigError {
         /// What was given.
         listen: String,
     },
-    /// Requests without credentials would come from anywhere.
-    #[error(
-        "listen address {address} is not a loopback address, and without authentication everybody could act as an administrator; listen on 127.0.0.1 or [::1]"
-    )]
-    NotLoopback {
-        /// What was given.
-        address: SocketAddr,
-    },
 }
 
 impl Default for Config {
@@ -149,9 +247,13 @@ impl Default for Config {
             currency: Currency::EUR,
             log: "info".to_owned(),
             webhook_secret: Secret::default(),
+            admin_password: Secret::default(),
             http: HttpConfig::default(),
+            identity: IdentityConfig::default(),
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
+            inventory: InventoryConfig::default(),
+            notification: NotificationConfig::default(),
         }
     }
 }
@@ -170,6 +272,25 @@ impl Default for HttpConfig {
     }
 }
 
+impl Default for IdentityConfig {
+    fn default() -> IdentityConfig {
+        IdentityConfig {
+            access_token_s: 15 * 60,
+            refresh_token_s: 30 * 24 * 60 * 60,
+            sessions_max: 1_000,
+            lockout_failures: 5,
+            lockout_s: 15 * 60,
+            failed_logins_per_minute: 30,
+            password_workers: 0,
+            password_waiting_max: 64,
+            // What OWASP recommends for argon2id.
+            argon2_memory_kib: 19 * 1024,
+            argon2_passes: 2,
+            argon2_lanes: 1,
+        }
+    }
+}
+
 impl Default for OrderConfig {
     fn default() -> OrderConfig {
         OrderConfig {
@@ -182,12 +303,44 @@ impl Default for OrderConfig {
     }
 }
 
+impl Default for InventoryConfig {
+    fn default() -> InventoryConfig {
+        InventoryConfig { reorder_level: 10 }
+    }
+}
+
 impl Default for ProviderConfig {
     fn default() -> ProviderConfig {
         ProviderConfig {
             answer_ms: 3,
             slow_ms: 3_000,
             no_answer_ms: 1_000,
+        }
+    }
+}
+
+impl Default for NotificationConfig {
+    fn default() -> NotificationConfig {
+        NotificationConfig {
+            sender: SenderChoice::Local,
+            from: "Shop <shop@example.com>".to_owned(),
+            shop_recipient: "admin@example.com".to_owned(),
+            contact_wait_s: 10 * 60,
+            retry_s: 24 * 60 * 60,
+            retention_days: 90,
+            smtp: SmtpConfig::default(),
+        }
+    }
+}
+
+impl Default for SmtpConfig {
+    fn default() -> SmtpConfig {
+        SmtpConfig {
+            host: String::new(),
+            port: 587,
+            user: String::new(),
+            password: Secret::default(),
+            tls: SmtpTls::Starttls,
         }
     }
 }
@@ -212,19 +365,40 @@ impl Config {
         checked(table, "as a whole")
     }
 
-    /// The address to listen on. Until there is authentication it must be a loopback address.
+    /// The address to listen on.
     pub fn address(&self) -> Result<SocketAddr, ConfigError> {
         let listen = match self.listen.strip_prefix("localhost:") {
             Some(port) => format!("127.0.0.1:{port}"),
             None => self.listen.clone(),
         };
-        let address: SocketAddr = listen.parse().map_err(|_| ConfigError::Listen {
+        listen.parse().map_err(|_| ConfigError::Listen {
             listen: self.listen.clone(),
-        })?;
-        if address.ip().is_loopback() {
-            Ok(address)
-        } else {
-            Err(ConfigError::NotLoopback { address })
+        })
+    }
+
+    /// Limits of sessions and failures as the identity service takes them.
+    pub fn sessions(&self) -> Limits {
+        Limits {
+            failures_max: self.identity.lockout_failures.max(1),
+            lockout: Duration::from_secs(self.identity.lockout_s),
+            session: Duration::from_secs(self.identity.refresh_token_s),
+            sessions_max: self.identity.sessions_max.max(1),
+        }
+    }
+
+    /// Where passwords are compared, and at what cost.
+    pub fn passwords(&self) -> PoolConfig {
+        let identity = &self.identity;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        PoolConfig {
+            workers: match identity.password_workers {
+                0 => (processors - 1).max(1),
+                workers => workers,
+            },
+            waiting_max: identity.password_waiting_max,
+            memory_kib: identity.argon2_memory_kib,
+            passes: identity.argon2_passes,
+            lanes: identity.argon2_lanes,
         }
     }
 
@@ -386,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_addresses_are_listened_on() {
+    fn any_address_can_be_listened_on_and_what_is_none_is_refused() {
         let address = |listen: &str| {
             Config {
                 listen: listen.to_owned(),
@@ -394,24 +568,27 @@ mod tests {
             }
             .address()
         };
-        for listen in ["127.0.0.1:0", "[::1]:8080", "localhost:80"] {
-            assert!(address(listen).unwrap().ip().is_loopback());
+        for (listen, read) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("[::]:8080", "[::]:8080"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(address(listen).unwrap(), read.parse().unwrap());
         }
-        for listen in ["0.0.0.0:8080", "[::]:1", "192.0.2.1:80"] {
-            assert!(matches!(
-                address(listen),
-                Err(ConfigError::NotLoopback { .. })
-            ));
+        for listen in ["8080", "nowhere", ""] {
+            assert!(matches!(address(listen), Err(ConfigError::Listen { .. })));
         }
-        assert!(matches!(address("8080"), Err(ConfigError::Listen { .. })));
     }
 
     #[test]
     fn a_secret_does_not_show() {
         let config = Config {
             webhook_secret: Secret::new("whsec"),
+            admin_password: Secret::new("adminsec"),
             ..Config::default()
         };
-        assert!(!format!("{config:?}").contains("whsec"));
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("whsec") && !shown.contains("adminsec"));
     }
 }

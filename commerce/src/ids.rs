@@ -54,6 +54,10 @@ id!(
     UserId
 );
 id!(
+    /// One sign-in of a user, and every token that has come from it since.
+    SessionId
+);
+id!(
     /// A product of the catalog.
     ProductId
 );
@@ -64,6 +68,10 @@ id!(
 id!(
     /// Something that one user is told once.
     NotificationId
+);
+id!(
+    /// What is said of an occasion by one channel.
+    TemplateId
 );
 id!(
     /// What the shop knows about paying one order: all attempts, the capture, the refunds.

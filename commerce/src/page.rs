@@ -3,9 +3,13 @@
 //! A cursor is the last key of a page, written in letters and digits; it means nothing to the
 //! caller, and one that is made up can only skip rows of the same list.
 
+use std::borrow::Cow;
+
 use redeliver::{Rejection, Span, TableKey};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Rows of a page when the caller does not say.
 pub const PAGE_ROWS_DEFAULT: u16 = 50;
@@ -23,7 +27,7 @@ pub struct Page {
 }
 
 /// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -58,17 +62,24 @@ impl Page {
     /// `K` is what the cursor holds: the table's key, or an index's entry and key.
     pub fn of<K: TableKey>(&self, span: Span) -> Result<Span, Rejection> {
         let span = span.limit(self.rows()? + 1);
+        Ok(match self.after::<K>()? {
+            Some(key) => span.after(&key),
+            None => span,
+        })
+    }
+
+    /// The key after which this page begins; `None` for the first page.
+    pub fn after<K: TableKey>(&self) -> Result<Option<K>, Rejection> {
         let Some(cursor) = &self.cursor else {
-            return Ok(span);
+            return Ok(None);
         };
         let key = from_hex(cursor).and_then(|bytes| K::from_bytes(&bytes));
-        match key {
-            Some(key) => Ok(span.after(&key)),
-            None => Err(Rejection::invalid(
+        key.map(Some).ok_or_else(|| {
+            Rejection::invalid(
                 "invalid_cursor",
                 "cursor is not one of ours; start again without it",
-            )),
-        }
+            )
+        })
     }
 
     /// The page from the rows that [`Page::of`] led to.
@@ -82,7 +93,7 @@ impl Page {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = match rows.last() {
-            Some(last) if more => Some(to_hex(&key(last).to_bytes())),
+            Some(last) if more => Some(cursor(&key(last))),
             _ => None,
         };
         Ok(Listing {
@@ -90,6 +101,40 @@ impl Page {
             next_cursor,
         })
     }
+}
+
+impl<T: ToSchema> PartialSchema for Listing<T> {
+    fn schema() -> RefOr<Schema> {
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .pattern(Some("^[A-Za-z0-9_-]+$"))
+            .description(Some("Where the next page begins; `null` on the last."));
+        ObjectBuilder::new()
+            .property(
+                "items",
+                ArrayBuilder::new().items(Ref::from_schema_name(T::name())),
+            )
+            .property("next_cursor", cursor)
+            .description(Some("One page of a list."))
+            .into()
+    }
+}
+
+/// Derived, all lists would have one name.
+impl<T: ToSchema> ToSchema for Listing<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Owned(format!("{}List", T::name()))
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
+/// The cursor of the page that begins after this key.
+pub fn cursor<K: TableKey>(key: &K) -> String {
+    to_hex(&key.to_bytes())
 }
 
 /// Bytes as lower-case hexadecimal digits.

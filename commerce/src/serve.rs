@@ -21,6 +21,8 @@ use crate::app::{Ledger, OpenShopError, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::http;
+use crate::identity::Password;
+use crate::identity::accounts::{AccountError, FIRST_ADMIN_EMAIL};
 use crate::seed::{SeedError, Seeding};
 
 /// Serves until a signal, or until the data can no longer be written.
@@ -66,8 +68,33 @@ async fn open(config: &Config) -> Result<Shop, Failure> {
     if let Some(reason) = recovered.rebuilt {
         eprintln!("the materialised state was rebuilt: {reason}");
     }
+    appoint_admin(config, &shop).await?;
     seeding.complete(&shop, config.currency).await?;
     Ok(shop)
+}
+
+/// Somebody must be able to sign in to a new shop, and to let others do more than buy.
+async fn appoint_admin(config: &Config, shop: &Shop) -> Result<(), Failure> {
+    let given = config.admin_password.reveal();
+    let password = (!given.is_empty()).then(|| Password::new(given));
+    let tell = |made_up: &str| {
+        eprintln!("{FIRST_ADMIN_EMAIL} signs in with the password {made_up} (shown this once)");
+    };
+    let appointed = shop.accounts.appoint_first_admin(password, tell).await;
+    appointed.map_err(|error| {
+        let exit = match &error {
+            AccountError::Keyring(_) => Exit::Data,
+            AccountError::Call(_)
+            | AccountError::Length(_)
+            | AccountError::Email(_)
+            | AccountError::Name { .. }
+            | AccountError::Pool(_)
+            | AccountError::Token(_) => Exit::Failure,
+        };
+        let said =
+            format!("{FIRST_ADMIN_EMAIL} could not be made an administrator: {error}; start again");
+        Failure::new(exit, said)
+    })
 }
 
 async fn run(
@@ -193,7 +220,8 @@ impl From<OpenShopError> for Failure {
             )
             | OpenShopError::Ledger(_)
             | OpenShopError::Keyring(_) => Exit::Data,
-            OpenShopError::System(_) => Exit::Failure,
+            OpenShopError::Passwords(_) | OpenShopError::Sender(_) => Exit::Configuration,
+            OpenShopError::System(_) | OpenShopError::Tokens(_) => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
     }
@@ -203,7 +231,7 @@ impl From<SeedError> for Failure {
     fn from(error: SeedError) -> Failure {
         let exit = match &error {
             SeedError::Marker { .. } => Exit::Data,
-            SeedError::Refused { .. } => Exit::Failure,
+            SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
     }

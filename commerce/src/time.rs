@@ -71,7 +71,12 @@ pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
     Some(Timestamp(seconds * MICROS_PER_SECOND + micros))
 }
 
-fn numbers<const N: usize>(text: &str, between: char, widths: [usize; N]) -> Option<[i64; N]> {
+/// Numbers of these widths with something between each two.
+pub(crate) fn numbers<const N: usize>(
+    text: &str,
+    between: char,
+    widths: [usize; N],
+) -> Option<[i64; N]> {
     let mut parts = text.split(between);
     let mut numbers = [0; N];
     for (number, width) in numbers.iter_mut().zip(widths) {
@@ -84,7 +89,8 @@ fn numbers<const N: usize>(text: &str, between: char, widths: [usize; N]) -> Opt
     parts.next().is_none().then_some(numbers)
 }
 
-fn days_of_month(year: i64, month: i64) -> i64 {
+/// How many days a month has.
+pub(crate) fn days_of_month(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
@@ -94,7 +100,7 @@ fn days_of_month(year: i64, month: i64) -> i64 {
 }
 
 /// Days since 1970-01-01 to year, month, day (Howard Hinnant's `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let of_era = days.rem_euclid(146_097);
@@ -111,7 +117,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// The reverse (`days_from_civil`).
-fn days(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use commerce::catalog::{Catalog, CreateCategory, CreateProduct, PublishProduct};
 use commerce::ids::{OrderId, ProductId, UserId};
-use commerce::inventory::{Inventory, ProductStock, SeedProduct, StockOfProduct};
+use commerce::inventory::{AdjustStock, AdjustmentReason, Inventory, ProductStock, StockOfProduct};
 use commerce::money::{Currency, Money};
 use commerce::order::{
-    Address, CancelOrder, ListProduct, OrderById, OrderItem, OrderStatus, OrderView, Orders,
-    PlaceOrder, RetryPayment,
+    Address, CancelOrder, OrderById, OrderItem, OrderStatus, OrderView, Orders, PlaceOrder,
+    RetryPayment,
 };
 use commerce::payment::simulated::{Pace, SimulatedProvider};
 use commerce::payment::{
@@ -52,6 +53,7 @@ impl Shop {
         let keys = keyring.clone();
         let test = TestSystem::start(11, move |system| {
             system
+                .service(Catalog::default())
                 .service(Orders::default())
                 .service(Payment::new(provider.clone(), keys.clone()))
                 .service(Inventory::default())
@@ -59,24 +61,37 @@ impl Shop {
         })
         .await
         .unwrap();
-        let inventory = test.system().service::<Inventory>();
-        let seeded = inventory.call(SeedProduct {
-            product_id: MUG,
+        let catalog = test.system().service::<Catalog>();
+        let shelf = CreateCategory {
+            category_id: None,
+            name: "Kitchen".to_owned(),
+            description: String::new(),
+        };
+        let shelf = catalog.call(shelf).await.unwrap();
+        let created = catalog.call(CreateProduct {
+            product_id: Some(MUG),
             sku: "MUG".to_owned(),
             name: "mug".to_owned(),
-            on_hand,
-            reorder_level: 0,
+            description: String::new(),
+            price: Some(Money::new(999, Currency::EUR)),
+            category_id: Some(shelf.id),
         });
-        seeded.await.unwrap();
-        let orders = test.system().service::<Orders>();
-        let listed = orders.call(ListProduct {
+        created.await.unwrap();
+        let published = catalog.call(PublishProduct {
             product_id: MUG,
-            sku: "MUG".to_owned(),
-            name: "mug".to_owned(),
-            price: Money::new(999, Currency::EUR),
-            published: true,
+            if_version: None,
         });
-        listed.await.unwrap();
+        published.await.unwrap();
+        test.quiet().await;
+        if on_hand > 0 {
+            let inventory = test.system().service::<Inventory>();
+            let received = inventory.call(AdjustStock {
+                product_id: MUG,
+                delta: i64::try_from(on_hand).unwrap(),
+                reason: AdjustmentReason::Received,
+            });
+            received.await.unwrap();
+        }
         Shop { test, keyring }
     }
 

@@ -179,6 +179,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
     ),
     (
         "notification",
+        "post",
+        "/api/v1/templates/{}/preview",
+        Only("admin"),
+    ),
+    (
+        "notification",
         "get",
         "/api/v1/users/{}/notification-preferences",
         SignedIn,
@@ -248,14 +254,7 @@ const WAREHOUSE: Who = Only("warehouse");
 
 /// What is not there yet: the first words of [`ROUTES`] whose routes may be missing. Whoever adds
 /// the last of them empties this list; from then on a missing route fails.
-const NOT_YET: &[&str] = &[
-    "identity",
-    "catalog",
-    "cart",
-    "notification",
-    "analytics",
-    "ui",
-];
+const NOT_YET: &[&str] = &["identity", "catalog", "cart", "analytics", "ui"];
 
 fn document() -> (Server, Value, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,15 +1,15 @@
-//! A total that cannot be counted is refused, over HTTP and from a price list that nobody could
-//! make over HTTP.
+//! A total that cannot be counted is refused.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use commerce::app::{Ledger, Shop};
+use commerce::catalog::ChangePrice;
 use commerce::config::Config;
 use commerce::money::{Currency, Money};
-use commerce::order::ListProduct;
-use commerce::seed::product_id;
+use commerce::order::PriceOfProduct;
+use commerce::seed::{product_id, sow};
 use common::{Client, order_of, product};
 use redeliver::http::{ServerConfig, serve};
 use tokio_util::sync::CancellationToken;
@@ -22,15 +22,24 @@ async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
         ..Config::default()
     };
     let shop = Shop::open(&config, Ledger::InMemory).await.unwrap();
+    sow(&shop, config.currency, 10, 1).await.unwrap();
     for (place, price) in [(0, i64::MAX), (1, i64::MAX / 2 + 1)] {
-        let listed = ListProduct {
-            product_id: product_id(place),
-            sku: format!("GOLD-{place}"),
-            name: "Gold".to_owned(),
+        let product_id = product_id(place);
+        let watch = shop.order().watch(&product_id);
+        let dear = ChangePrice {
+            product_id,
+            if_version: None,
             price: Money::new(price, Currency::EUR),
-            published: true,
         };
-        shop.order().call(listed).await.unwrap();
+        shop.catalog().call(dear).await.unwrap();
+        loop {
+            let changed = watch.changed();
+            let ask = PriceOfProduct { product_id };
+            if shop.order().query(ask).await.unwrap().price.amount == price {
+                break;
+            }
+            changed.await;
+        }
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

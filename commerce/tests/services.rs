@@ -1,13 +1,18 @@
 //! Payment, inventory and shipping in a running system: messages go from service to service, the
 //! provider is called, and what crashes in between changes nothing about the end.
 //!
-//! The order service is stood in for by a desk that says what it is told to say.
+//! The order service is stood in for by a desk that says what it is told to say, the catalog by a
+//! shelf with one lamp.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
+use commerce::catalog::{ProductCreated, ProductUpdated};
 use commerce::ids::{OrderId, ProductId, RefundId, ShipmentId, UserId};
-use commerce::inventory::{Inventory, SeedProduct, StockOfProduct, Units};
+use commerce::inventory::{
+    AdjustStock, AdjustmentReason, Inventory, InventoryReservationConfirmed, StockAdjusted,
+    StockOfProduct, StockReleased, Units,
+};
 use commerce::money::{Currency, Money};
 use commerce::order::{
     Address, InventoryReservationReleased, InventoryReservationRequested, OrderCancelled,
@@ -21,9 +26,9 @@ use commerce::payment::{
 };
 use commerce::privacy::Keyring;
 use commerce::shipping::{Dispatch, ShipmentOfOrder, Shipping, SimulatedCarrier};
-use redeliver::System;
 use redeliver::prelude::*;
 use redeliver::testing::TestSystem;
+use redeliver::{IdempotencyKey, System};
 use uuid::Uuid;
 
 /// The same keys every time.
@@ -152,6 +157,53 @@ impl Desk {
     }
 }
 
+/// Says what the catalog service would say, and hears what it would hear.
+struct Shelf;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Lamp {
+    id: ProductId,
+}
+
+impl Message for Lamp {
+    const NAME: &'static str = "lamp";
+}
+
+impl Command for Lamp {
+    type Reply = ();
+}
+
+impl Service for Shelf {
+    const NAME: &'static str = "catalog";
+
+    fn handlers(on: &mut Handlers<Self>) {
+        on.command(Self::lamp);
+        on.event(Self::ignore::<InventoryReservationConfirmed>)
+            .event(Self::ignore::<StockReleased>)
+            .event(Self::ignore::<StockAdjusted>);
+        on.publishes::<ProductCreated>()
+            .publishes::<ProductUpdated>();
+    }
+}
+
+impl Shelf {
+    fn lamp(&self, lamp: Lamp, cx: &mut Context<Self>) -> Result<(), Rejection> {
+        cx.publish(ProductCreated {
+            product_id: lamp.id,
+            sku: "LAMP".into(),
+            name: "Lamp".into(),
+            price: None,
+            category_id: None,
+            at: cx.now(),
+        });
+        Ok(())
+    }
+
+    fn ignore<E: Event>(&self, _: E, _: &mut Context<Self>) -> Result<(), Rejection> {
+        Ok(())
+    }
+}
+
 fn product() -> ProductId {
     ProductId(Uuid::from_u128(1))
 }
@@ -169,6 +221,7 @@ async fn shop(seed: u64, provider: &Arc<SimulatedProvider>) -> TestSystem {
     let build = move |system: redeliver::SystemBuilder| {
         system
             .service(Desk)
+            .service(Shelf)
             .service(Payment::new(provider.clone(), keyring()))
             .service(Inventory::default())
             .service(Shipping::new(Arc::new(SimulatedCarrier), keyring()))
@@ -176,16 +229,20 @@ async fn shop(seed: u64, provider: &Arc<SimulatedProvider>) -> TestSystem {
     TestSystem::start(seed, build).await.unwrap()
 }
 
-/// Seeding again is harmless, so this may follow a crash.
-async fn stock(system: &System) {
-    let seed = SeedProduct {
+/// Ten lamps. To be said again after a crash, until it was heard: what is said once, is kept.
+async fn stock(test: &TestSystem) {
+    let lamp = Lamp { id: product() };
+    test.system().service::<Shelf>().call(lamp).await.unwrap();
+    test.quiet().await;
+    let inventory = test.system().service::<Inventory>();
+    let received = AdjustStock {
         product_id: product(),
-        sku: "LAMP".into(),
-        name: "Lamp".into(),
-        on_hand: 10,
-        reorder_level: 1,
+        delta: 10,
+        reason: AdjustmentReason::Received,
     };
-    system.service::<Inventory>().call(seed).await.unwrap();
+    let once = IdempotencyKey::new("test", "stock", b"");
+    let received = inventory.command(received).idempotency(Some(once));
+    received.send().await.unwrap();
 }
 
 async fn say(system: &System, order: OrderId, say: Say) {
@@ -250,7 +307,7 @@ async fn dispatch_takes_goods_and_money_and_a_parcel_that_left_cannot_be_called_
     let provider = Arc::new(SimulatedProvider::in_memory(Pace::default()));
     let test = shop(2, &provider).await;
     let (system, order) = (test.system(), order(1));
-    stock(system).await;
+    stock(&test).await;
     for step in [Say::Reserve, Say::Pay("tok_ok".into())] {
         say(system, order, step).await;
     }
@@ -282,7 +339,7 @@ async fn undoing_before_and_after_each_request_leaves_nothing_behind() {
     let provider = Arc::new(SimulatedProvider::in_memory(Pace::default()));
     let test = shop(3, &provider).await;
     let system = test.system();
-    stock(system).await;
+    stock(&test).await;
     let undo = [
         Say::CancelShipment,
         Say::Refund,
@@ -313,7 +370,7 @@ async fn a_crash_anywhere_neither_charges_twice_nor_forgets() {
     for (seed, crash) in (1..=10).flat_map(|seed| (1..=14).map(move |crash| (seed, crash))) {
         let provider = Arc::new(SimulatedProvider::in_memory(Pace::default()));
         let mut test = shop(seed, &provider).await;
-        stock(test.system()).await;
+        stock(&test).await;
         test.disk_crash(crash).await;
         let order = order(1);
         let steps = [

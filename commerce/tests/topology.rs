@@ -24,7 +24,7 @@ fn handled(topology: &Topology, service: &str) -> BTreeSet<String> {
 #[test]
 fn the_core_handlers_of_these_services_exist_under_their_names() {
     let topology = topology();
-    let core: [(&str, &[&str]); 4] = [
+    let core: [(&str, &[&str]); 5] = [
         (
             "order",
             &[
@@ -48,9 +48,19 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
             ],
         ),
         ("shipping", &["order-confirmed", "order-cancelled"]),
+        (
+            "notification",
+            &[
+                "order-created",
+                "order-shipped",
+                "payment-completed",
+                "payment-failed",
+                "order-cancelled",
+            ],
+        ),
     ];
     // What the life cycle needs beyond the core.
-    let beyond: [(&str, &[&str]); 4] = [
+    let beyond: [(&str, &[&str]); 5] = [
         (
             "order",
             &[
@@ -76,6 +86,19 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
             ],
         ),
         ("shipping", &["shipment-cancellation-requested"]),
+        (
+            "notification",
+            &[
+                "user-registered",
+                "user-profile-updated",
+                "order-confirmed",
+                "shipment-delivered",
+                "payment-refunded",
+                "low-stock-alert",
+                "user-account-locked",
+                "user-deleted",
+            ],
+        ),
     ];
     for (service, messages) in core.into_iter().chain(beyond) {
         let handled = handled(&topology, service);
@@ -123,7 +146,7 @@ fn every_published_message_is_heard_and_every_handled_one_is_published() {
 #[test]
 fn the_messages_that_these_services_owe_others_are_published() {
     let topology = topology();
-    let owed: [(&str, &[&str]); 4] = [
+    let owed: [(&str, &[&str]); 5] = [
         (
             "order",
             &[
@@ -173,6 +196,10 @@ fn the_messages_that_these_services_owe_others_are_published() {
                 "shipment-cancellation-refused",
                 "shipment-returned",
             ],
+        ),
+        (
+            "notification",
+            &["notification-sent", "notification-failed"],
         ),
     ];
     for (service, messages) in owed {

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 
 use super::exchange;
+use super::refusal::Refusing;
 use super::server::{ServerConfig, Shared};
 use super::stall::Stalling;
 
@@ -80,7 +81,8 @@ pub(super) async fn run(
         async move { Ok::<_, Infallible>(exchange::answer(request, peer, &shared, &busy).await) }
     });
     let builder = protocol(&config);
-    let io = TokioIo::new(Stalling::new(stream, config.write_timeout));
+    let stream = Stalling::new(stream, config.write_timeout);
+    let io = TokioIo::new(Refusing::new(stream, Arc::clone(&shared)));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
 
     let ending = tokio::select! {

@@ -44,6 +44,7 @@ mod idempotency;
 mod metrics;
 mod problem;
 mod recover;
+mod refusal;
 mod server;
 mod stall;
 

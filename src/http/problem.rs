@@ -146,6 +146,13 @@ impl Problem {
         self.parts.request_id = Some(request_id.to_owned());
         self
     }
+
+    /// The body of the answer.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // Strings, numbers and JSON values have a JSON form; were that ever untrue, the status
+        // still tells the truth.
+        serde_json::to_vec(&self.parts).unwrap_or_default()
+    }
 }
 
 /// The usual ones.
@@ -391,10 +398,7 @@ impl From<CallError> for Problem {
 
 impl Reply for Problem {
     fn into_response(self) -> Response {
-        // Strings, numbers and JSON values have a JSON form; were that ever untrue, the status
-        // still tells the truth.
-        let body = serde_json::to_vec(&self.parts).unwrap_or_default();
-        let mut response = Response::new(body.into());
+        let mut response = Response::new(self.to_json().into());
         *response.status_mut() = self.parts.status;
         let headers = response.headers_mut();
         headers.extend(self.parts.headers.clone());

@@ -96,6 +96,8 @@ pub(super) struct Shared {
     pub(super) cut_off_count: AtomicU64,
     pub(super) request_count: AtomicU64,
     pub(super) traffic: Traffic,
+    /// What was sent and was no request.
+    pub(super) refused_count: AtomicU64,
     /// Tells the request ids of this server from those of others.
     pub(super) id_prefix: u64,
 }
@@ -132,6 +134,7 @@ where
         cut_off_count: AtomicU64::new(0),
         request_count: AtomicU64::new(0),
         traffic: Traffic::default(),
+        refused_count: AtomicU64::new(0),
         id_prefix: SystemClock.entropy(),
     });
     let running = TaskTracker::new();

@@ -115,3 +115,43 @@ async fn a_sane_request_id_is_echoed_and_any_other_replaced() {
         seen.push(id);
     }
 }
+
+/// hyper answers these by itself; in our words all the same.
+#[tokio::test]
+async fn what_is_no_request_at_all_is_refused_as_everything_else_is() {
+    let config = ServerConfig {
+        header_bytes_max: 128 * 1024,
+        ..ServerConfig::default()
+    };
+    let server = Server::start(routes(), config).await;
+    let long = "a".repeat(70_000);
+    let longer = "a".repeat(300_000);
+    for (request, status, kind) in [
+        ("nonsense\r\n\r\n".to_owned(), 400, "bad-request"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "bad-request"),
+        (
+            "GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(),
+            400,
+            "bad-request",
+        ),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), 414, "uri-too-long"),
+        (
+            format!("GET / HTTP/1.1\r\nx: {longer}\r\n\r\n"),
+            431,
+            "head-too-large",
+        ),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        client.send(&request).await;
+        let answer = client.answer().await;
+        let problem = answer.problem(status, kind);
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        assert_eq!(answer.headers["connection"], "close");
+        assert_eq!(client.closed().await, b"");
+    }
+    // Also after one that was in order.
+    let mut client = Client::connect(server.address).await;
+    assert_eq!(client.get("/nowhere").await.status, 404);
+    client.send("nonsense\r\n\r\n").await;
+    client.answer().await.problem(400, "bad-request");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use redeliver::CallError;
@@ -80,12 +80,19 @@ pub(super) struct OverHttp<F> {
     connection: SendRequest<Full<Bytes>>,
     host: String,
     nth: u64,
+    /// What the client shows of itself, if anything.
+    bearer: Option<HeaderValue>,
     post: F,
 }
 
 impl<F: FnMut(u64) -> Post + Send + 'static> OverHttp<F> {
     /// Connects.
-    pub(super) async fn connect(address: SocketAddr, nth: u64, post: F) -> Result<Self, Refused> {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        nth: u64,
+        bearer: Option<HeaderValue>,
+        post: F,
+    ) -> Result<Self, Refused> {
         let stream = TcpStream::connect(address).await.map_err(Refused::failed)?;
         stream.set_nodelay(true).map_err(Refused::failed)?;
         let (connection, driver) = handshake(TokioIo::new(stream))
@@ -99,6 +106,7 @@ impl<F: FnMut(u64) -> Post + Send + 'static> OverHttp<F> {
             connection,
             host: address.to_string(),
             nth,
+            bearer,
             post,
         })
     }
@@ -110,7 +118,7 @@ impl<F: FnMut(u64) -> Post + Send + 'static> OverHttp<F> {
             body,
             expected,
         } = (self.post)(self.nth);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(path)
             .header(HOST, &self.host)
@@ -118,6 +126,9 @@ impl<F: FnMut(u64) -> Post + Send + 'static> OverHttp<F> {
             .header("prefer", "wait=30")
             .body(Full::new(body))
             .map_err(Refused::failed)?;
+        if let Some(bearer) = &self.bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
         self.connection.ready().await.map_err(Refused::failed)?;
         let answer = self.connection.send_request(request);
         let answer = answer.await.map_err(Refused::failed)?;

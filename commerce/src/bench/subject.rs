@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use redeliver::http::facade;
 use redeliver::{ServiceHandle, System};
 use uuid::Uuid;
@@ -17,11 +18,11 @@ use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
 use crate::cli::Failure;
 use crate::config::{Config, HttpConfig};
+use crate::identity::accounts::Entry;
+use crate::identity::{Contact, Password};
 use crate::ids::UserId;
-use crate::inventory::SeedProduct;
 use crate::inventory::stock::UNITS_MAX;
-use crate::money::Money;
-use crate::order::requests::{ListProduct, OrderById, OrderItem, PlaceOrder};
+use crate::order::requests::{OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
 use crate::privacy::{Keyring, KeyringError};
@@ -143,7 +144,7 @@ impl Subject {
                         expected: b"",
                     }
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, None, post).await?)
             }
             Kind::Chain(_) => {
                 let post = move |order: u64| Post {
@@ -151,15 +152,16 @@ impl Subject {
                     body: Bytes::from(order.to_string()),
                     expected: b"completed",
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, None, post).await?)
             }
-            Kind::Shop(_) => {
+            Kind::Shop(shop) => {
+                let bearer = Some(signed_in(shop).await?);
                 let post = move |nth| Post {
                     path: "/api/v1/orders",
                     body: Bytes::from(order_json(nth)),
                     expected: b"\"confirmed\"",
                 };
-                Box::new(OverHttp::connect(address, nth, post).await?)
+                Box::new(OverHttp::connect(address, nth, bearer, post).await?)
             }
         })
     }
@@ -193,31 +195,40 @@ fn chain_routes(
 
 /// The shop with a provider that answers at once, and with more of everything than is ordered.
 async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
-    let config = Config {
+    let mut config = Config {
         data: dir.to_owned(),
         ..config.clone()
     };
+    // Clients sign in before anything is measured, and stay in for as long as it takes; what
+    // signing in costs is not what is measured.
+    config.identity.access_token_s = 24 * 60 * 60;
+    config.identity.argon2_memory_kib = 8;
+    config.identity.argon2_passes = 1;
+    config.identity.argon2_lanes = 1;
     let shop = Shop::open(&config, Ledger::InMemory).await?;
-    for (place, entry) in seed::PRODUCTS.iter().enumerate() {
-        let product_id = seed::product_id(place);
-        let stock = SeedProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            on_hand: UNITS_MAX,
-            reorder_level: 1,
-        };
-        let price = ListProduct {
-            product_id,
-            sku: entry.sku.to_owned(),
-            name: entry.name.to_owned(),
-            price: Money::new(entry.price, config.currency),
-            published: true,
-        };
-        shop.inventory().call(stock).await.map_err(failed)?;
-        shop.order().call(price).await.map_err(failed)?;
-    }
+    seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
+    let contact = Contact {
+        email: EMAIL.to_owned(),
+        first_name: "Anna".to_owned(),
+        last_name: "Example".to_owned(),
+    };
+    let registered = shop.accounts.register(contact, Password::new(PASSWORD));
+    registered.await.map_err(failed)?;
     Ok(shop)
+}
+
+/// What a client over HTTP shows of itself: all are one customer, each in a session of its own.
+async fn signed_in(shop: &Shop) -> Result<HeaderValue, Refused> {
+    let entry = shop.accounts.log_in(EMAIL, Password::new(PASSWORD)).await;
+    match entry.map_err(Refused::failed)? {
+        Entry::Admitted(admission) => {
+            let bearer = format!("Bearer {}", admission.access.reveal());
+            HeaderValue::try_from(bearer).map_err(Refused::failed)
+        }
+        Entry::Refused | Entry::Locked { .. } => {
+            Err(Refused::Failed(format!("{EMAIL} could not sign in")))
+        }
+    }
 }
 
 /// Places an order and waits until it is confirmed.
@@ -257,6 +268,8 @@ async fn confirm(
 }
 
 const CARD: &str = "tok_ok";
+const EMAIL: &str = "bench@example.com";
+const PASSWORD: &str = "a customer of the bench";
 
 /// Two products, of which every order has others.
 fn items(nth: u64) -> [OrderItem; 2] {

@@ -33,6 +33,15 @@ pub(super) fn answered<R: Serialize>(status: StatusCode, answer: &Answered<R>) -
     Ok(replayed(json(status, &answer.reply)?, answer.replayed))
 }
 
+/// An answer without a body.
+pub(super) fn nothing() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// Says that an answer was stored before, if it was.
 pub(super) fn replayed(response: Response, replayed: bool) -> Response {
     if replayed {

@@ -1,5 +1,6 @@
 //! A request as routes see it: read once, refused in one way.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub(super) struct Ask {
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
+    /// The other end of the connection.
+    pub(super) peer: Option<SocketAddr>,
     pub(super) body: Bytes,
 }
 
@@ -174,7 +177,10 @@ impl Ask {
             path,
             ..
         } = self;
-        idempotency_key(&self.headers, &caller.name, method, path, &self.body)
+        // A digest under a secret, because it is stored and a body may hold a password or an
+        // address that could be guessed.
+        let body = self.shop.keyring.digest("request body", &self.body);
+        idempotency_key(&self.headers, &caller.name, method, path, &body.0)
     }
 
     /// W3C: a trace context that cannot be read is ignored.

@@ -1,29 +1,22 @@
 //! Callers: who asks, and what they may.
 //!
-//! Until there is authentication, whoever can reach the loopback address and shows no credentials
-//! is the user `development`, who has every role. Credentials are refused, not ignored: whoever
-//! sends some believes that they count.
-//!
-//! Web pages that a browser on this machine shows can reach the loopback address too. They are
-//! told by the name under which they reach it, or by the origin that the browser adds.
-
-use std::net::IpAddr;
+//! A caller shows an access token with every request. Whether its session goes on, and what its
+//! user may do, is asked of the identity service every time: a lock, a deletion, a logout and
+//! another role count from the next request on.
 
 use redeliver::http::Problem;
 use uuid::Uuid;
 use warp::http::HeaderMap;
-use warp::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use warp::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
 use super::table::Access;
 use crate::app::Shop;
 use crate::identity::Role;
-use crate::ids::UserId;
-
-/// The customer that `development` orders as.
-pub(crate) const DEVELOPMENT: UserId =
-    UserId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0de5));
+use crate::identity::accounts::{Known, Unknown};
+use crate::ids::{SessionId, UserId};
+use crate::time::to_rfc3339;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,33 +25,28 @@ pub(super) struct Caller {
     pub(super) name: String,
     /// Who it is.
     pub(super) user: UserId,
+    /// How the caller signed in; `None` for nobody.
+    pub(super) session: Option<SessionId>,
     roles: Vec<Role>,
 }
 
 impl Caller {
     /// Who sends these headers; `None` if they show no credentials.
-    pub(super) async fn of(_shop: &Shop, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
-        Caller::development(headers).map(Some)
-    }
-
-    fn development(headers: &HeaderMap) -> Result<Caller, Problem> {
-        if !is_local(headers) {
-            return Err(Problem::forbidden(
-                "this server acts for whoever is on its machine and so takes no requests of \
-                 web pages from elsewhere; use 127.0.0.1 or localhost as its address",
-            ));
+    pub(super) async fn of(shop: &Shop, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+        let Some(token) = bearer(headers)? else {
+            return Ok(None);
+        };
+        match shop.accounts.who(token).await {
+            Ok(known) => Ok(Some(Caller::known(known))),
+            Err(Unknown::Call(error)) => Err(error.into()),
+            Err(unknown @ (Unknown::Token(_) | Unknown::Over)) => Err(not_good(format!(
+                "{unknown}; refresh it with POST /api/v1/auth/refresh or sign in again"
+            ))),
+            Err(unknown @ Unknown::Locked { until }) => Err(not_good(format!(
+                "{unknown} until {}; wait or ask an administrator to unlock it",
+                to_rfc3339(until)
+            ))),
         }
-        if headers.contains_key(AUTHORIZATION) {
-            return Err(Problem::unauthorized(
-                "this server has no users yet and cannot check the token; send the request \
-                 without an authorization header to act as `development`",
-            ));
-        }
-        Ok(Caller {
-            name: "development".to_owned(),
-            user: DEVELOPMENT,
-            roles: vec![Role::Admin],
-        })
     }
 
     /// Who sends these headers, if that one may pass.
@@ -67,21 +55,36 @@ impl Caller {
         headers: &HeaderMap,
         access: Access,
     ) -> Result<Caller, Problem> {
-        if access == Access::Signed {
-            return Ok(Caller::nobody());
-        }
-        let caller = Caller::of(shop, headers).await?;
-        match (access, caller) {
-            (Access::Public | Access::Signed, caller) => Ok(caller.unwrap_or_else(Caller::nobody)),
-            (Access::SignedIn | Access::Only(_), None) => Err(Problem::unauthorized(
-                "sign in with POST /api/v1/auth/login and send the access token as \
-                 `Authorization: Bearer …`",
-            )),
-            (Access::SignedIn, Some(caller)) => Ok(caller),
-            (Access::Only(role), Some(caller)) => {
+        match access {
+            Access::Anyone | Access::Signed => Ok(Caller::nobody()),
+            Access::Public => Ok(Caller::of(shop, headers)
+                .await?
+                .unwrap_or_else(Caller::nobody)),
+            Access::SignedIn => Caller::signed_in(shop, headers).await,
+            Access::Only(role) => {
+                let caller = Caller::signed_in(shop, headers).await?;
                 caller.must_have(role)?;
                 Ok(caller)
             }
+        }
+    }
+
+    async fn signed_in(shop: &Shop, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let caller = Caller::of(shop, headers).await?;
+        caller.ok_or_else(|| {
+            Problem::unauthorized(
+                "sign in with POST /api/v1/auth/login and send the access token as \
+                 `Authorization: Bearer …`",
+            )
+        })
+    }
+
+    fn known(known: Known) -> Caller {
+        Caller {
+            name: known.user_id.to_string(),
+            user: known.user_id,
+            session: Some(known.session_id),
+            roles: known.roles,
         }
     }
 
@@ -90,8 +93,14 @@ impl Caller {
         Caller {
             name: String::new(),
             user: UserId(Uuid::nil()),
+            session: None,
             roles: Vec::new(),
         }
+    }
+
+    /// Whether the caller is somebody.
+    pub(super) fn is_known(&self) -> bool {
+        !self.user.0.is_nil()
     }
 
     /// Whether the caller has the role, or every role.
@@ -117,30 +126,28 @@ impl Caller {
     }
 }
 
-/// Whether the request names this machine, as everything but a foreign web page does.
-fn is_local(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(""));
-    let host = text(HOST).is_none_or(is_local_host);
-    let origin = text(ORIGIN).is_none_or(|origin| {
-        origin
-            .split_once("://")
-            .is_some_and(|(_, host)| is_local_host(host))
+/// The token that the headers show (RFC 6750).
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let token = value.to_str().ok().and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim_matches(' '))
     });
-    host && origin
+    match (token, values.next()) {
+        (Some(token), None) => Ok(Some(token)),
+        _ => Err(Problem::unauthorized(
+            "send one authorization header of the form `Authorization: Bearer …`",
+        )),
+    }
 }
 
-/// A loopback address or `localhost`, with any port. A name without dots is nobody's domain, so
-/// no page from elsewhere has it.
-fn is_local_host(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        Some(_) | None => authority,
-    };
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    match address.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => !host.contains('.') || host.to_ascii_lowercase().ends_with(".localhost"),
-    }
+fn not_good(said: String) -> Problem {
+    Problem::unauthorized(said).header(WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)
 }
 
 /// Lets only operators pass to what is below `/admin`.
@@ -167,54 +174,41 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn without_credentials_one_is_development_and_with_some_nobody() {
-        let caller = Caller::development(&HeaderMap::new()).unwrap();
-        assert!(caller.has(Role::Warehouse) && caller.has(Role::Admin));
+    fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
-        assert_eq!(Caller::development(&headers).unwrap_err().status(), 401);
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        headers
     }
 
     #[test]
-    fn web_pages_from_elsewhere_are_nobody() {
-        let of = |name, value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            Caller::development(&headers).map_err(|problem| problem.status().as_u16())
-        };
-        for host in [
-            "127.0.0.1:8080",
-            "localhost:1",
-            "[::1]:80",
-            "[::1]",
-            "a.localhost",
-            "x",
-        ] {
-            assert!(of(HOST, host).is_ok(), "{host}");
+    fn one_bearer_token_is_read_whatever_the_case_of_its_scheme() {
+        assert_eq!(bearer(&HeaderMap::new()).unwrap(), None);
+        for value in ["Bearer a.b", "bearer a.b", "BEARER   a.b"] {
+            assert_eq!(bearer(&headers(&[value])).unwrap(), Some("a.b"), "{value}");
         }
-        for host in [
-            "shop.example:8080",
-            "127.0.0.1.example",
-            "192.0.2.1",
-            "[2001:db8::1]:1",
+    }
+
+    #[test]
+    fn other_credentials_are_refused_and_not_ignored() {
+        for values in [
+            &["Basic YTpi"][..],
+            &["Bearer"],
+            &["a.b"],
+            &[""],
+            &["Bearer a", "Bearer b"],
         ] {
-            assert_eq!(of(HOST, host), Err(403), "{host}");
-        }
-        assert!(of(ORIGIN, "http://localhost:8080").is_ok());
-        for origin in [
-            "https://shop.example",
-            "null",
-            "http://127.0.0.1.example:8080",
-        ] {
-            assert_eq!(of(ORIGIN, origin), Err(403), "{origin}");
+            let problem = bearer(&headers(values)).unwrap_err();
+            assert_eq!(problem.status(), 401, "{values:?}");
         }
     }
 
     #[test]
     fn nobody_may_see_what_is_not_theirs() {
         let nobody = Caller::nobody();
-        assert!(!nobody.may_see(DEVELOPMENT, Role::Warehouse));
+        let somebody = UserId(Uuid::from_u128(1));
+        assert!(!nobody.may_see(somebody, Role::Warehouse));
         assert_eq!(nobody.must_have(Role::Operator).unwrap_err().status(), 403);
     }
 }

@@ -14,7 +14,7 @@ use warp::reply::Response;
 use super::openapi;
 use super::table::{Access, Answer, Table};
 
-const PAGE: &str = include_str!("../../assets/docs.html");
+const PAGE: &[u8] = include_bytes!("../../assets/docs.html");
 /// Compressed as it comes from its registry; every browser reads that.
 const VIEWER: &[u8] = include_bytes!("../../assets/rapidoc-9.3.8/rapidoc-min.js.gz");
 /// The page styles itself from its script, and asks this host alone.
@@ -70,7 +70,7 @@ fn shown(document: Bytes) -> Response {
 }
 
 fn page() -> Answer {
-    let page = Bytes::from_static(PAGE.as_bytes());
+    let page = Bytes::from_static(PAGE);
     let mut response = with_type(page, "text/html; charset=utf-8", "no-cache");
     let headers = response.headers_mut();
     for (name, value) in [

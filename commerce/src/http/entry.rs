@@ -56,7 +56,7 @@ pub(super) enum Body {
     /// None.
     Nothing,
     /// JSON of this shape.
-    Json(Shape),
+    Json(Box<Shape>),
     /// Something else, such as a page or a stream.
     Other(&'static str),
 }
@@ -116,7 +116,8 @@ impl Entry {
 
     /// It answers this with a body of this shape.
     pub(super) fn answers<T: ToSchema>(&mut self, status: StatusCode) -> &mut Entry {
-        self.answers.push((status, Body::Json(Shape::of::<T>())));
+        self.answers
+            .push((status, Body::Json(Box::new(Shape::of::<T>()))));
         self
     }
 

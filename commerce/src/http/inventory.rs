@@ -10,7 +10,7 @@ use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::inventory::{
     AdjustStock, AdjustmentReason, LowStock, ProductStock, ReservationView, ReservationsOfProduct,
-    StockList, StockOfProduct,
+    SetReorderLevel, StockList, StockOfProduct,
 };
 use crate::page::Listing;
 
@@ -42,6 +42,14 @@ pub(super) fn routes(on: &mut Table) {
     )
     .about("Corrects the number on hand.")
     .takes::<Adjustment>()
+    .answers::<ProductStock>(StatusCode::OK);
+    on.put(
+        "/inventory/products/{product_id}/reorder-level",
+        managers,
+        reorder_level,
+    )
+    .about("Says at how many available units it is time to reorder.")
+    .takes::<ReorderLevel>()
     .answers::<ProductStock>(StatusCode::OK);
 }
 
@@ -86,6 +94,23 @@ async fn adjust(ask: Ask) -> Answer {
         product_id,
         delta,
         reason,
+    };
+    let answered = ask.send(ask.shop.inventory(), command).await?;
+    answer::answered(StatusCode::OK, &answered)
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReorderLevel {
+    reorder_level: u64,
+}
+
+async fn reorder_level(ask: Ask) -> Answer {
+    let product_id = ask.id()?;
+    let ReorderLevel { reorder_level } = ask.json()?;
+    let command = SetReorderLevel {
+        product_id,
+        reorder_level,
     };
     let answered = ask.send(ask.shop.inventory(), command).await?;
     answer::answered(StatusCode::OK, &answered)

@@ -14,15 +14,19 @@
 //! route takes (a type, a name, a rule) is 422. An id that cannot be one is 404, as one that
 //! nobody has.
 
+mod analytics;
 mod answer;
 mod ask;
+mod auth;
 mod caller;
+mod catalog;
 mod cors;
 mod docs;
 mod entry;
 mod events;
 mod inventory;
 mod limits;
+mod notifications;
 mod openapi;
 mod orders;
 mod payments;
@@ -30,6 +34,8 @@ mod personal;
 mod preference;
 mod shipments;
 mod table;
+mod users;
+mod views;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -50,7 +56,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
-pub(crate) use caller::DEVELOPMENT;
+pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
 /// Where the routes of the services are.
@@ -137,6 +143,7 @@ fn services(
                                 query,
                                 headers,
                                 draining,
+                                peer,
                                 body,
                             };
                             (found.route)(ask).await
@@ -154,10 +161,15 @@ fn services(
 
 fn table() -> Table {
     let mut on = Table::default();
+    auth::routes(&mut on);
+    users::routes(&mut on);
+    catalog::routes(&mut on);
     orders::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);
+    analytics::routes(&mut on);
+    notifications::routes(&mut on);
     webhooks::routes(&mut on);
     events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);

@@ -99,7 +99,7 @@ fn security(access: Access) -> Value {
     match access {
         // Without credentials, or with them.
         Access::Public => json!([{}, { "bearer": [] }]),
-        Access::Signed => json!([]),
+        Access::Anyone | Access::Signed => json!([]),
         Access::SignedIn | Access::Only(_) => json!([{ "bearer": [] }]),
     }
 }
@@ -325,7 +325,7 @@ fn asked(table: &Table) -> impl Iterator<Item = &Shape> {
 fn answered(table: &Table) -> impl Iterator<Item = &Shape> {
     let answers = table.entries().iter().flat_map(|entry| &entry.answers);
     answers.filter_map(|(_, body)| match body {
-        Body::Json(shape) => Some(shape),
+        Body::Json(shape) => Some(shape.as_ref()),
         Body::Nothing | Body::Other(_) => None,
     })
 }

@@ -24,6 +24,8 @@ pub(super) enum Access {
     SignedIn,
     /// Who has this role, or every role.
     Only(Role),
+    /// Everybody, whatever credentials they show: who signs in anew may hold old ones.
+    Anyone,
     /// Other companies' systems, which sign what they send.
     Signed,
 }

@@ -173,19 +173,13 @@ pub struct LowStockAlert {
     pub at: Timestamp,
 }
 
-/// Opens the stock record of a product. Again with the same content, it changes nothing.
+/// Says at how many available ones it is time to reorder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SeedProduct {
+pub struct SetReorderLevel {
     /// Of what.
     pub product_id: ProductId,
-    /// Its stock keeping unit.
-    pub sku: String,
-    /// Its name.
-    pub name: String,
-    /// How many there are to begin with.
-    pub on_hand: u64,
-    /// At how many available ones it is time to reorder.
+    /// At how many.
     pub reorder_level: u64,
 }
 
@@ -306,7 +300,12 @@ event!(StockAdjusted, "stock-adjusted", product_id);
 event!(StockDeducted, "stock-deducted", order_id);
 event!(StockReleased, "stock-released", order_id);
 event!(LowStockAlert, "low-stock-alert", product_id);
-command!(SeedProduct, "seed-product", product_id, ProductStock);
+command!(
+    SetReorderLevel,
+    "set-reorder-level",
+    product_id,
+    ProductStock
+);
 command!(AdjustStock, "adjust-stock", product_id, ProductStock);
 query!(StockOfProduct, "stock-of-product", ProductStock);
 query!(StockList, "stock-list", Listing<ProductStock>);

@@ -25,11 +25,12 @@ use redeliver::prelude::*;
 pub use messages::{
     AdjustStock, AdjustmentReason, InventoryReservationConfirmed, InventoryReservationExpired,
     InventoryReservationFailed, LowStock, LowStockAlert, ProductStock, ReleaseCause,
-    ReservationFailure, ReservationStatus, ReservationView, ReservationsOfProduct, SeedProduct,
+    ReservationFailure, ReservationStatus, ReservationView, ReservationsOfProduct, SetReorderLevel,
     Shortfall, StockAdjusted, StockDeducted, StockList, StockOfProduct, StockReleased, Units,
 };
 pub use reservations::{ReservationForgotten, ReservationTimeUp};
 
+use crate::catalog::{ProductCreated, ProductUpdated};
 use crate::ids::{OrderId, ProductId};
 use crate::page::Listing;
 use crate::shipping::ShipmentReturned;
@@ -46,6 +47,8 @@ pub struct Inventory {
     pub reservation_ttl: Duration,
     /// How long a reservation that is over is remembered.
     pub remember: Duration,
+    /// At how many available ones it is time to reorder a product of which nothing else is said.
+    pub reorder_level: u64,
 }
 
 impl Default for Inventory {
@@ -53,6 +56,7 @@ impl Default for Inventory {
         Inventory {
             reservation_ttl: minutes(15),
             remember: days(30),
+            reorder_level: 10,
         }
     }
 }
@@ -71,59 +75,73 @@ impl Service for Inventory {
             .event(Self::commit)
             .event(Self::deduct)
             .event(Self::restock)
+            .event(Self::open)
+            .event(Self::rename)
             .timer(Self::expire)
             .timer(Self::forget);
-        on.command(Self::seed).command(Self::adjust);
+        on.command(Self::adjust).command(Self::set_reorder_level);
         on.query(Self::stock_of)
             .query(Self::stock_list)
             .query(Self::low_stock)
             .query(Self::reservations_of);
-        on.publishes_outside::<InventoryReservationConfirmed>()
+        on.publishes::<InventoryReservationConfirmed>()
             .publishes_outside::<InventoryReservationFailed>()
             .publishes_outside::<InventoryReservationExpired>()
-            .publishes_outside::<StockReleased>()
+            .publishes::<StockReleased>()
             .publishes_outside::<StockDeducted>()
-            .publishes_outside::<StockAdjusted>()
+            .publishes::<StockAdjusted>()
             .publishes_outside::<LowStockAlert>();
     }
 }
 
 impl Inventory {
-    fn seed(&self, new: SeedProduct, cx: &mut Context<Self>) -> Result<ProductStock, Rejection> {
-        if new.on_hand > UNITS_MAX || new.reorder_level > UNITS_MAX {
-            return Err(too_many());
+    /// A new product has a stock record before anybody can order it. There is none of it yet,
+    /// which nobody needs to be told.
+    fn open(&self, product: ProductCreated, cx: &mut Context<Self>) -> Result<(), Rejection> {
+        let id = product.product_id;
+        if cx.get(STOCK, &id)?.is_some() {
+            return Ok(());
         }
-        if let Some(stock) = cx.get(STOCK, &new.product_id)? {
-            let same = stock.sku == new.sku && stock.name == new.name;
-            return if same {
-                Ok(stock.view(new.product_id))
-            } else {
-                Err(Rejection::conflict(
-                    "product_exists",
-                    format!(
-                        "product {} already has stock as {}; use another id",
-                        new.product_id, stock.sku
-                    ),
-                ))
-            };
-        }
-        let mut stock = Stock {
-            sku: new.sku,
-            name: new.name,
+        let stock = Stock {
+            sku: product.sku,
+            name: product.name,
             on_hand: 0,
             reserved: 0,
-            reorder_level: new.reorder_level,
-            low: false,
+            reorder_level: self.reorder_level,
+            low: true,
             changes: 0,
         };
-        if new.on_hand > 0 {
-            let delta = i64::try_from(new.on_hand).map_err(|_| too_many())?;
-            stock.adjust(delta).map_err(|_| too_many())?;
-            let reason = AdjustmentReason::Received;
-            self.record(new.product_id, &mut stock, delta, reason, None, cx)?;
+        cx.put(STOCK, &id, &stock)?;
+        cx.notify(&id);
+        Ok(())
+    }
+
+    fn rename(&self, product: ProductUpdated, cx: &mut Context<Self>) -> Result<(), Rejection> {
+        let known = cx.get(STOCK, &product.product_id)?;
+        if let Some(mut stock) = known.filter(|stock| stock.name != product.name) {
+            stock.name = product.name;
+            cx.put(STOCK, &product.product_id, &stock)?;
         }
-        self.save(new.product_id, &mut stock, cx)?;
-        Ok(stock.view(new.product_id))
+        Ok(())
+    }
+
+    fn set_reorder_level(
+        &self,
+        set: SetReorderLevel,
+        cx: &mut Context<Self>,
+    ) -> Result<ProductStock, Rejection> {
+        let id = set.product_id;
+        if set.reorder_level > UNITS_MAX {
+            return Err(too_many());
+        }
+        let Some(mut stock) = cx.get(STOCK, &id)? else {
+            return Err(no_such_product(id));
+        };
+        if stock.reorder_level != set.reorder_level {
+            stock.reorder_level = set.reorder_level;
+            self.save(id, &mut stock, cx)?;
+        }
+        Ok(stock.view(id))
     }
 
     fn adjust(

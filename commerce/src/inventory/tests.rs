@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::tables::{RESERVATIONS, RESERVED_OF_PRODUCT, STOCK, STOCK_LEDGER};
 use super::*;
+use crate::catalog::{ProductCreated, ProductUpdated};
 use crate::ids::{PaymentId, ShipmentId, UserId};
 use crate::money::{Currency, Money};
 use crate::order::{
@@ -111,21 +112,42 @@ fn returned(order_id: OrderId, items: &[(u128, u32, bool)]) -> ShipmentReturned 
     }
 }
 
-fn seed(n: u128, on_hand: u64, reorder_level: u64) -> SeedProduct {
-    SeedProduct {
+fn created(n: u128) -> ProductCreated {
+    ProductCreated {
         product_id: product(n),
         sku: format!("SKU-{n}"),
         name: format!("Product {n}"),
-        on_hand,
+        price: None,
+        category_id: None,
+        at: AT,
+    }
+}
+
+fn level(n: u128, reorder_level: u64) -> SetReorderLevel {
+    SetReorderLevel {
+        product_id: product(n),
         reorder_level,
     }
+}
+
+/// A new product of the catalog, and so many of it.
+fn stock(kit: &mut ServiceKit<Inventory>, n: u128, on_hand: i64, reorder_level: u64) {
+    kit.event(created(n)).reply();
+    kit.command(level(n, 0)).reply();
+    let received = AdjustStock {
+        product_id: product(n),
+        delta: on_hand,
+        reason: AdjustmentReason::Received,
+    };
+    kit.command(received).reply();
+    kit.command(level(n, reorder_level)).reply();
 }
 
 /// Ten of product 1 and three of product 2.
 fn kit() -> ServiceKit<Inventory> {
     let mut kit = ServiceKit::of(Inventory::default());
-    kit.command(seed(1, 10, 2)).reply();
-    kit.command(seed(2, 3, 0)).reply();
+    stock(&mut kit, 1, 10, 2);
+    stock(&mut kit, 2, 3, 0);
     kit
 }
 
@@ -455,16 +477,65 @@ fn adjusting_stock_keeps_reservations_whole_and_writes_the_ledger() {
 }
 
 #[test]
-fn seeding_again_changes_nothing_and_another_product_is_refused() {
+fn a_new_product_has_an_empty_stock_record_and_nobody_is_alerted() {
+    let mut kit = ServiceKit::of(Inventory {
+        reorder_level: 7,
+        ..Inventory::default()
+    });
+    let turn = kit.event(created(1));
+    assert!(turn.published_names().is_empty());
+    assert!(turn.notifies(&product(1)));
+    let shown = kit.query(StockOfProduct {
+        product_id: product(1),
+    });
+    let shown = shown.unwrap();
+    assert_eq!((shown.on_hand, shown.reserved, shown.available), (0, 0, 0));
+    assert_eq!(
+        (shown.sku.as_str(), shown.name.as_str(), shown.reorder_level),
+        ("SKU-1", "Product 1", 7)
+    );
+    let page = Page::default();
+    assert_eq!(kit.query(LowStock { page }).unwrap().items.len(), 1);
+}
+
+#[test]
+fn a_product_that_is_created_twice_keeps_its_stock() {
     let mut kit = kit();
-    assert!(kit.command(seed(1, 10, 2)).is_quiet());
+    assert!(kit.event(created(1)).is_quiet());
     assert_eq!(numbers(&mut kit, 1), (10, 0));
-    let mut other = seed(1, 10, 2);
-    other.sku = "OTHER".into();
-    assert_eq!(kit.command(other).rejection().code, "product_exists");
-    let mut huge = seed(5, UNITS_MAX, 2);
-    huge.on_hand += 1;
-    assert_eq!(kit.command(huge).rejection().code, "too_many_units");
+}
+
+#[test]
+fn a_product_that_is_renamed_is_renamed_here_and_keeps_its_stock() {
+    let mut kit = kit();
+    let renamed = |n: u128| ProductUpdated {
+        product_id: product(n),
+        name: "Renamed".into(),
+        category_id: None,
+        at: AT,
+    };
+    kit.event(renamed(1)).reply();
+    assert_eq!(kit.get(STOCK, &product(1)).unwrap().name, "Renamed");
+    assert_eq!(numbers(&mut kit, 1), (10, 0));
+    // Nobody knows this one, so there is nothing to rename.
+    assert!(kit.event(renamed(9)).is_quiet());
+}
+
+#[test]
+fn a_reorder_level_that_is_raised_past_what_there_is_alerts_once() {
+    let mut kit = kit();
+    let alerts = |kit: &mut ServiceKit<Inventory>, n| {
+        let turn = kit.command(level(1, n));
+        turn.published::<LowStockAlert>().len()
+    };
+    assert_eq!(alerts(&mut kit, 9), 0);
+    assert_eq!(alerts(&mut kit, 10), 1);
+    assert_eq!(alerts(&mut kit, 11), 0);
+    let code = |set: SetReorderLevel, kit: &mut ServiceKit<Inventory>| {
+        kit.command(set).rejection().code.clone()
+    };
+    assert_eq!(code(level(9, 1), &mut kit), "no_such_product");
+    assert_eq!(code(level(1, UNITS_MAX + 1), &mut kit), "too_many_units");
 }
 
 #[test]
@@ -503,7 +574,7 @@ fn queries_page_through_products_and_reservations() {
 #[test]
 fn ten_thousand_buyers_of_one_unit_end_in_one_reservation() {
     let mut kit = ServiceKit::of(Inventory::default());
-    kit.command(seed(1, 1, 0)).reply();
+    stock(&mut kit, 1, 1, 0);
     let won = (0..10_000)
         .filter(|n| {
             let turn = kit.event(requested(order(*n), &[line(1, 1)]));
@@ -545,7 +616,7 @@ fn acts() -> impl Strategy<Value = Act> {
 /// is what the published changes add up to, reserved is what reservations hold.
 fn check(acts: Vec<Act>) {
     let mut kit = kit();
-    kit.command(seed(3, 5, 4)).reply();
+    stock(&mut kit, 3, 5, 4);
     let mut on_hand: BTreeMap<ProductId, i64> =
         [(product(1), 10), (product(2), 3), (product(3), 5)].into();
     let lines = |lines: Vec<(u128, u32)>| -> Vec<Units> {

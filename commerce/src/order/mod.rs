@@ -9,6 +9,7 @@
 //!                            ▲   ╰──▶ change ──▶ orders, timeline, those who wait
 //! services ──▶ answers ──────╯            ▲
 //!                 ╰──▶ take_back ─────────╯
+//! catalog ──▶ price_list ──▶ what can be ordered, and for how much
 //! ```
 
 pub mod address;
@@ -16,6 +17,7 @@ pub mod answers;
 pub mod change;
 pub mod fulfilment;
 pub mod messages;
+pub mod price_list;
 pub mod pricing;
 pub mod requests;
 pub mod service;
@@ -34,8 +36,8 @@ pub use messages::{
     ProductAddedToCart, ProductPurchased,
 };
 pub use requests::{
-    CancelOrder, ListProduct, ListedProduct, OrderById, OrderItem, OrderView, OrdersList,
-    PlaceOrder, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
+    CancelOrder, ListedProduct, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder,
+    PriceOfProduct, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
 };
 pub use service::Orders;
 pub use status::OrderStatus;

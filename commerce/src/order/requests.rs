@@ -86,22 +86,6 @@ pub struct ResolveOrder {
     pub reason: String,
 }
 
-/// Puts a product on the price list, or replaces its entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListProduct {
-    /// Which product.
-    pub product_id: ProductId,
-    /// Its stock keeping unit.
-    pub sku: String,
-    /// Its name.
-    pub name: String,
-    /// What one costs.
-    pub price: Money,
-    /// Whether it can be ordered.
-    pub published: bool,
-}
-
 /// A product's entry on the price list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedProduct {
@@ -132,6 +116,7 @@ pub struct OrderView<A = Sealed<Address>> {
     /// What it costs.
     pub total: Money,
     /// Where it goes.
+    #[schema(value_type = Option<Address>)]
     pub shipping_address: A,
     /// What pays for it.
     pub payment_id: Option<PaymentId>,
@@ -190,6 +175,14 @@ pub struct OrderById {
     pub customer_id: Option<UserId>,
 }
 
+/// Asks for a product's entry on the price list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceOfProduct {
+    /// Which product.
+    pub product_id: ProductId,
+}
+
 /// Asks for orders, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,7 +235,7 @@ command!(PlaceOrder, "place-order", customer_id, OrderView);
 command!(CancelOrder, "cancel-order", order_id, OrderView);
 command!(RetryPayment, "retry-payment", order_id, OrderView);
 command!(ResolveOrder, "resolve-order", order_id, OrderView);
-command!(ListProduct, "list-product", product_id, ListedProduct);
 query!(OrderById, "order-by-id", OrderView);
 query!(OrdersList, "orders-list", Listing<OrderView>);
+query!(PriceOfProduct, "price-of-product", ListedProduct);
 query!(TimelineOfOrder, "timeline-of-order", Timeline);

@@ -8,15 +8,15 @@ use super::fulfilment::{Course, Deadlines, Fulfilment, PAYMENT_ATTEMPTS_MAX};
 use super::pricing;
 use super::tables::{
     ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER, ORDERS_BY_CUSTOMER_AND_STATUS, ORDERS_BY_STATUS,
-    Order, OrderFacts, PRICES, Price, ReviewOf, TIMELINE, TakeBackFor,
+    Order, OrderFacts, PRICES, ReviewOf, TIMELINE, TakeBackFor,
 };
 use super::{
-    CancelOrder, ListProduct, ListedProduct, OrderById, OrderCancelled, OrderConfirmed,
-    OrderCreated, OrderDelivered, OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder,
+    CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
+    OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductAddedToCart,
     ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
-use crate::money::{Currency, MoneyError};
+use crate::money::Currency;
 use crate::page::Listing;
 use crate::payment::{CapturePayment, Payment};
 
@@ -53,11 +53,11 @@ impl Service for Orders {
         on.command(Self::place)
             .command(Self::cancel)
             .command(Self::retry_payment)
-            .command(Self::resolve)
-            .command(Self::list_product);
+            .command(Self::resolve);
         on.query(Self::by_id)
             .query(Self::list)
-            .query(Self::timeline);
+            .query(Self::timeline)
+            .query(Self::price_of);
         on.event(Self::reserved)
             .event(Self::not_reserved)
             .event(Self::expired)
@@ -77,6 +77,11 @@ impl Service for Orders {
             .event(Self::came_back)
             .event(Self::kept_back)
             .event(Self::not_kept_back);
+        on.event(Self::product_created)
+            .event(Self::product_updated)
+            .event(Self::product_price_changed)
+            .event(Self::product_published)
+            .event(Self::product_unpublished);
         on.timer(Self::refund_due);
         on.sends::<Payment, CapturePayment>()
             .reply::<CapturePayment>(Self::capture_asked);
@@ -85,7 +90,8 @@ impl Service for Orders {
             .publishes_outside::<OrderCancelled>()
             .publishes_outside::<OrderShipped>()
             .publishes_outside::<OrderDelivered>()
-            .publishes_outside::<ProductPurchased>();
+            .publishes_outside::<ProductPurchased>()
+            .publishes_outside::<ProductAddedToCart>();
     }
 }
 
@@ -264,36 +270,6 @@ impl Orders {
             }
         }
         show(&id, cx)
-    }
-
-    fn list_product(
-        &self,
-        new: ListProduct,
-        cx: &mut Context<Self>,
-    ) -> Result<ListedProduct, Rejection> {
-        let sku = pricing::text("sku", &new.sku)?.to_owned();
-        let name = pricing::text("name", &new.name)?.to_owned();
-        if new.price.currency != self.currency {
-            return Err(MoneyError::CurrencyMismatch {
-                left: new.price.currency,
-                right: self.currency,
-            }
-            .into());
-        }
-        if new.price.amount <= 0 {
-            return Err(Rejection::invalid(
-                "invalid_price",
-                format!("{} is no price; use more than 0", new.price),
-            ));
-        }
-        let price = Price {
-            sku,
-            name,
-            price: new.price,
-            published: new.published,
-        };
-        cx.put(PRICES, &new.product_id, &price)?;
-        Ok(price.view(new.product_id))
     }
 }
 

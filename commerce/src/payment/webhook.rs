@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use redeliver::Timestamp;
 use sha2::Sha256;
 

@@ -24,6 +24,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use redeliver::codec::{self, Subject};
+use redeliver::{KeyReader, TableKey};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -90,6 +91,15 @@ pub enum KeyringError {
 /// equal texts of one shop; without the shop's key it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
+
+impl TableKey for Fingerprint {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+    fn read(from: &mut KeyReader<'_>) -> Option<Self> {
+        from.take(32)?.try_into().ok().map(Fingerprint)
+    }
+}
 
 /// The keys of all users. Cheap to clone; every clone is the same keyring.
 #[derive(Clone)]
@@ -270,7 +280,12 @@ impl Keyring {
 
     /// The digest by which something of this kind is looked up.
     pub fn fingerprint(&self, kind: &str, text: &str) -> Fingerprint {
-        Fingerprint(self.derived(kind, text.as_bytes()))
+        self.digest(kind, text.as_bytes())
+    }
+
+    /// As [`Keyring::fingerprint`], of any bytes.
+    pub fn digest(&self, kind: &str, bytes: &[u8]) -> Fingerprint {
+        Fingerprint(self.derived(kind, bytes))
     }
 
     /// A secret of the shop for one purpose, the same at every start.

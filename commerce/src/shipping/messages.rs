@@ -271,6 +271,7 @@ pub struct ShipmentView<A = Sealed<Address>> {
     /// What is in it.
     pub items: Vec<Units>,
     /// Where it goes.
+    #[schema(value_type = Option<Address>)]
     pub shipping_address: A,
     /// Who carries it.
     pub carrier: Option<String>,

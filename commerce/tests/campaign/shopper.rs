@@ -291,7 +291,7 @@ impl Shopper {
         loop {
             let address = self.doors.address();
             if address != self.at {
-                self.client = Client::new(&address);
+                self.client.move_to(&address);
                 self.at = address;
             }
             match self.client.try_request(method, path, headers, body) {

@@ -208,6 +208,18 @@ fn is_of(value: &Value, wanted: &Value) -> bool {
     }
 }
 
+fn is_patterned(text: &str, pattern: Option<&str>) -> bool {
+    match pattern {
+        None => true,
+        Some("^[A-Za-z0-9_-]+$") => {
+            let opaque = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            !text.is_empty() && text.bytes().all(opaque)
+        }
+        Some("^[A-Z]{3}$") => text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()),
+        Some(unknown) => panic!("teach this check the pattern `{unknown}`"),
+    }
+}
+
 fn is_formatted(text: &str, format: Option<&str>) -> bool {
     match format {
         Some("uuid") => uuid::Uuid::try_parse(text).is_ok(),

@@ -20,7 +20,11 @@ use serde_json::{Value, json};
 /// Longer than any answer takes, so that a hanging server fails a test instead of stopping it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The program with arguments, and nothing of the environment's configuration.
+/// Who the first administrator is, and the password that every test's program gives that one.
+pub const ADMIN: (&str, &str) = ("admin@example.com", "admin-password");
+
+/// The program with arguments, and of the environment's configuration only ours: the first
+/// administrator's password is known, and comparing passwords takes no time to speak of.
 pub fn commerce(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_commerce"));
     for (name, _) in std::env::vars_os() {
@@ -30,7 +34,14 @@ pub fn commerce(args: &[&str]) -> Command {
     }
     command.args(args).stdin(Stdio::null());
     command
+        .env("COMMERCE_ADMIN_PASSWORD", ADMIN.1)
+        .env("COMMERCE_IDENTITY_ARGON2_MEMORY_KIB", "8")
+        .env("COMMERCE_IDENTITY_ARGON2_PASSES", "1");
+    command
 }
+
+/// The password of every customer of the tests.
+pub const CUSTOMER_PASSWORD: &str = "a customer's password";
 
 /// What became of a program that ended by itself.
 #[derive(Debug)]
@@ -146,6 +157,23 @@ impl Server {
         Client::new(&self.address)
     }
 
+    /// A client of nobody's.
+    pub fn stranger(&self) -> Client {
+        Client::stranger(&self.address)
+    }
+
+    /// A client of this user.
+    pub fn client_of(&self, email: &str, password: &str) -> Client {
+        self.stranger().as_user(email, password)
+    }
+
+    /// Registers a customer; their id and a client of theirs.
+    #[track_caller]
+    pub fn customer(&self, email: &str) -> (String, Client) {
+        let id = self.stranger().register(email, CUSTOMER_PASSWORD);
+        (id, self.client_of(email, CUSTOMER_PASSWORD))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -210,10 +238,13 @@ impl Drop for Server {
     }
 }
 
-/// An HTTP client with one connection.
+/// An HTTP client with one connection. It signs in by itself when it first needs to, as the first
+/// administrator unless it is told otherwise, and again when its token is no longer good.
 pub struct Client {
     address: String,
     connection: Option<BufReader<TcpStream>>,
+    user: Option<(String, String)>,
+    token: Option<String>,
 }
 
 /// An answer.
@@ -270,10 +301,55 @@ impl Answer {
 
 impl Client {
     pub fn new(address: &str) -> Client {
+        Client::stranger(address).as_user(ADMIN.0, ADMIN.1)
+    }
+
+    /// A client that shows no credentials of its own.
+    pub fn stranger(address: &str) -> Client {
         Client {
             address: address.to_owned(),
             connection: None,
+            user: None,
+            token: None,
         }
+    }
+
+    /// The client of this user instead.
+    #[must_use]
+    pub fn as_user(mut self, email: &str, password: &str) -> Client {
+        self.user = Some((email.to_owned(), password.to_owned()));
+        self.token = None;
+        self
+    }
+
+    /// The same user at another address, with the same token.
+    pub fn move_to(&mut self, address: &str) {
+        self.address = address.to_owned();
+        self.connection = None;
+    }
+
+    /// Registers a customer; their id.
+    #[track_caller]
+    pub fn register(&mut self, email: &str, password: &str) -> String {
+        let body = json!({
+            "email": email, "password": password, "first_name": "Ada", "last_name": "Lovelace"
+        });
+        let user = self.post("/api/v1/auth/register", &body).expect(201);
+        user["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Signs in as this user, whatever the client's own is.
+    #[track_caller]
+    pub fn log_in(&mut self, email: &str, password: &str) -> Answer {
+        let body = json!({ "email": email, "password": password });
+        self.post("/api/v1/auth/login", &body)
+    }
+
+    /// A request under this access token.
+    #[track_caller]
+    pub fn get_with_token(&mut self, path: &str, token: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.request("GET", path, &[("authorization", &bearer)], None)
     }
 
     #[track_caller]
@@ -307,6 +383,56 @@ impl Client {
 
     /// One request, one answer; an error when the server is gone.
     pub fn try_request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> io::Result<Answer> {
+        let needs_token = self.user.is_some()
+            && ["/api/", "/admin/"]
+                .iter()
+                .any(|below| path.starts_with(below))
+            && !path.starts_with("/api/v1/auth/")
+            && !headers.iter().any(|(name, _)| *name == "authorization");
+        if !needs_token {
+            return self.ask(method, path, headers, body);
+        }
+        let had_token = self.token.is_some();
+        let answer = self.ask_as_user(method, path, headers, body)?;
+        if answer.status == 401 && had_token {
+            self.token = None;
+            return self.ask_as_user(method, path, headers, body);
+        }
+        Ok(answer)
+    }
+
+    /// Signs in if need be; if that fails, with the answer that was given to it.
+    fn ask_as_user(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> io::Result<Answer> {
+        if let (None, Some((email, password))) = (&self.token, &self.user) {
+            let login = json!({ "email": email, "password": password }).to_string();
+            let json = [("content-type", "application/json")];
+            let path = "/api/v1/auth/login";
+            let answer = self.ask("POST", path, &json, Some(login.as_bytes()))?;
+            if answer.status != 200 {
+                return Ok(answer);
+            }
+            let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+            self.token = Some(token);
+        }
+        let bearer = format!("Bearer {}", self.token.as_deref().unwrap_or_default());
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        self.ask(method, path, &all, body)
+    }
+
+    fn ask(
         &mut self,
         method: &str,
         path: &str,

@@ -220,14 +220,7 @@ fn the_deadlines_are_those_that_the_order_was_accepted_with() {
         deadlines,
         ..Orders::default()
     });
-    kit.command(ListProduct {
-        product_id: MUG,
-        sku: "MUG".to_owned(),
-        name: "mug".to_owned(),
-        price: eur(999),
-        published: true,
-    })
-    .reply();
+    list(&mut kit, MUG, "MUG", eur(999));
     let mut wish = wish();
     wish.items.truncate(1);
     let id = kit.command(wish).reply().id;

@@ -4,6 +4,7 @@
 mod cancelling;
 mod handlers;
 mod interleavings;
+mod price_list;
 mod requests;
 mod returning;
 mod world;
@@ -13,6 +14,7 @@ use redeliver::testing::{Decided, ServiceKit};
 use uuid::Uuid;
 
 use super::*;
+use crate::catalog::{ProductCreated, ProductPublished};
 use crate::ids::{OrderId, PaymentId, ProductId, RefundId, ShipmentId, UserId};
 use crate::inventory::*;
 use crate::money::{Currency, Money};
@@ -61,6 +63,24 @@ fn card(token: &str) -> SealedMethod {
         .unwrap()
 }
 
+/// The catalog has a new product and publishes it.
+fn list(kit: &mut ServiceKit<Orders>, product_id: ProductId, sku: &str, price: Money) {
+    let created = ProductCreated {
+        product_id,
+        sku: sku.to_owned(),
+        name: sku.to_lowercase(),
+        price: Some(price),
+        category_id: None,
+        at: NOON,
+    };
+    kit.event(created).reply();
+    let published = ProductPublished {
+        product_id,
+        at: NOON,
+    };
+    kit.event(published).reply();
+}
+
 fn wish() -> PlaceOrder {
     PlaceOrder {
         customer_id: SHOPPER,
@@ -91,14 +111,7 @@ impl Shop {
     fn open() -> ServiceKit<Orders> {
         let mut kit = ServiceKit::of(Orders::default());
         for (product_id, sku, price) in [(MUG, "MUG", 999), (PLATE, "PLATE", 450)] {
-            let listed = kit.command(ListProduct {
-                product_id,
-                sku: sku.to_owned(),
-                name: sku.to_lowercase(),
-                price: eur(price),
-                published: true,
-            });
-            listed.reply();
+            list(&mut kit, product_id, sku, eur(price));
         }
         kit
     }
