@@ -90,12 +90,6 @@ impl Entry {
         self
     }
 
-    /// Which service it belongs to, if its path does not tell.
-    pub(super) fn tag(&mut self, service: &'static str) -> &mut Entry {
-        self.tag = Some(service);
-        self
-    }
-
     /// It takes a body of this shape.
     pub(super) fn takes<T: ToSchema>(&mut self) -> &mut Entry {
         self.takes = Some(Taken {
