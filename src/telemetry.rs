@@ -42,4 +42,5 @@
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |
 //! | debug | `no request` | request_id, status | it could not be read; the client was told |
+//! | debug | `event stream ended` | reason | |
 //! | debug | `connection ended early` | peer, error | |

@@ -89,6 +89,11 @@ const DOORS: &[Door] = &[
     door("hyper", &["http/"], "http is known only there"),
     door("hyper_util", &["http/"], "http is known only there"),
     door(
+        "futures_core",
+        &["http/events.rs"],
+        "bodies of answers are the only streams",
+    ),
+    door(
         "async_nats",
         &["messaging/nats.rs"],
         "nats is known only there",

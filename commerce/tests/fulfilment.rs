@@ -81,8 +81,8 @@ impl Shop {
         let keys = keyring.clone();
         let test = TestSystem::start(11, move |system| {
             system
-                .service(Registry)
                 .service(Catalog::default())
+                .service(Registry)
                 .service(Orders::default())
                 .service(Payment::new(provider.clone(), keys.clone()))
                 .service(Inventory::default())

@@ -12,11 +12,10 @@ use warp::{Filter, Rejection, Reply};
 use super::extract::method;
 use super::health::json_bytes;
 use super::host::Host;
+use super::idempotency::idempotency_key;
 use super::problem::Problem;
 use crate::{CallError, CallOptions, IdempotencyKey, JsonAnswer, TraceContext};
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -122,37 +121,9 @@ impl Call {
     }
 
     fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
-        let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        let sane = value.to_str().ok().filter(|key| {
-            (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())
-                && key.bytes().all(|byte| byte.is_ascii_graphic())
-        });
-        match (sane, values.next()) {
-            (Some(key), None) => Ok(Some(IdempotencyKey::new(self.scope(), key, &self.body))),
-            _ => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "idempotency-key-invalid",
-                "The idempotency key cannot be used",
-            )
-            .detail(format!(
-                "send one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII \
-                 characters"
-            ))),
-        }
-    }
-
-    /// Caller, method and path. The caller's length goes first, so that no name can pass for
-    /// another's with a piece of the path.
-    fn scope(&self) -> String {
         let Principal(caller) = &self.principal;
-        let (service, message) = (&self.service, &self.message);
-        format!(
-            "{}:{caller} POST /services/{service}/{message}",
-            caller.len()
-        )
+        let path = format!("/services/{}/{}", self.service, self.message);
+        idempotency_key(&self.headers, caller, &Method::POST, &path, &self.body)
     }
 }
 

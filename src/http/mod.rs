@@ -34,11 +34,13 @@
 mod admin;
 mod body;
 mod connection;
+mod events;
 mod exchange;
 mod extract;
 mod facade;
 mod health;
 mod host;
+mod idempotency;
 mod problem;
 mod recover;
 mod refusal;
@@ -46,10 +48,15 @@ mod server;
 mod stall;
 
 pub use admin::admin;
+pub use events::{
+    EventStreams, EventStreamsConfig, EventView, EveryEvent, Show, Shown, events, every_event,
+    resume_after,
+};
 pub use extract::{Draining, RequestId, draining, method, peer, request_id};
 pub use facade::{Principal, facade, facade_for};
 pub use health::health;
 pub use host::Host;
+pub use idempotency::idempotency_key;
 pub use problem::{PROBLEMS, Problem};
 pub use recover::recover;
 pub use server::{Served, ServerConfig, serve};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use redeliver::codec::check_objects;
-use redeliver::http::{Draining, Problem};
+use redeliver::http::{Draining, Problem, idempotency_key};
 use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -18,9 +18,6 @@ use super::caller::Caller;
 use crate::app::Shop;
 use crate::money::{Currency, Money};
 use crate::page::{PAGE_ROWS_MAX, Page};
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// A request.
 pub(super) struct Ask {
@@ -174,40 +171,16 @@ impl Ask {
         if !self.is_idempotent {
             return Ok(None);
         }
-        let mut values = self.headers.get_all(IDEMPOTENCY_KEY).iter();
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        let sane = value.to_str().ok().filter(|key| {
-            (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())
-                && key.bytes().all(|byte| byte.is_ascii_graphic())
-        });
-        match (sane, values.next()) {
-            (Some(key), None) => Ok(Some(self.key(key))),
-            _ => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "idempotency-key-invalid",
-                "The idempotency key cannot be used",
-            )
-            .detail(format!(
-                "send one Idempotency-Key of 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII \
-                 characters"
-            ))),
-        }
-    }
-
-    /// The key with a digest of the body. Under a secret, because the digest is stored and a body
-    /// may hold a password or an address that could be guessed.
-    fn key(&self, key: &str) -> IdempotencyKey {
+        let Ask {
+            caller,
+            method,
+            path,
+            ..
+        } = self;
+        // Under a secret, because the digest is stored and a body may hold a password or an address
+        // that could be guessed.
         let body = self.shop.keyring.digest("request body", &self.body);
-        IdempotencyKey::new(self.scope(), key, &body.0)
-    }
-
-    /// Caller, method and path. The caller's length goes first, so that no name can pass for
-    /// another's with a piece of the path.
-    fn scope(&self) -> String {
-        let Caller { name, .. } = &self.caller;
-        format!("{}:{name} {} {}", name.len(), self.method, self.path)
+        idempotency_key(&self.headers, &caller.name, method, path, &body.0)
     }
 
     /// W3C: a trace context that cannot be read is ignored.

@@ -24,6 +24,7 @@ mod catalog;
 mod cors;
 mod docs;
 mod entry;
+mod events;
 mod inventory;
 mod limits;
 mod notifications;
@@ -171,6 +172,7 @@ fn table() -> Table {
     analytics::routes(&mut on);
     notifications::routes(&mut on);
     webhooks::routes(&mut on);
+    events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);

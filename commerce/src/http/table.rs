@@ -55,7 +55,7 @@ macro_rules! methods {
             &mut self,
             path: &'static str,
             access: Access,
-            route: fn(Ask) -> F,
+            route: impl Fn(Ask) -> F + Send + Sync + 'static,
         ) -> &mut Entry
         where
             F: Future<Output = Answer> + Send + 'static,

@@ -61,8 +61,8 @@ impl Service for Orders {
         on.query(Self::by_id)
             .query(Self::list)
             .query(Self::timeline)
-            .query(Self::price_of)
-            .query(Self::cart_of);
+            .query(Self::cart_of)
+            .query(Self::price_of);
         on.event(Self::reserved)
             .event(Self::not_reserved)
             .event(Self::expired)

@@ -1,7 +1,7 @@
 //! Carts: filled, shown, checked out.
 
 use super::*;
-use crate::catalog::ProductUnpublished;
+use crate::catalog::{ProductPriceChanged, ProductUnpublished};
 
 fn put(product_id: ProductId, quantity: i64) -> PutIntoCart {
     PutIntoCart {
@@ -35,13 +35,19 @@ fn cart(kit: &mut ServiceKit<Orders>) -> CartView {
     kit.query(CartOf { customer_id }).unwrap()
 }
 
-/// The product as the catalog says it is now.
-fn on_sale(kit: &mut ServiceKit<Orders>, product_id: ProductId, price: i64, published: bool) {
-    list(kit, product_id, "SKU", eur(price));
+/// The catalog has a product at this price, and shows it or not.
+fn list(kit: &mut ServiceKit<Orders>, product_id: ProductId, price: i64, published: bool) {
+    let (price, at) = (eur(price), NOON);
+    super::list(kit, product_id, "SKU", price);
+    kit.event(ProductPriceChanged {
+        product_id,
+        before: None,
+        price,
+        at,
+    })
+    .reply();
     if !published {
-        let at = NOON;
-        let hidden = ProductUnpublished { product_id, at };
-        kit.event(hidden).reply();
+        kit.event(ProductUnpublished { product_id, at }).reply();
     }
 }
 
@@ -81,7 +87,7 @@ fn what_is_put_there_stands_in_the_place_of_what_was_and_is_told_when_it_is_more
 fn what_breaks_a_rule_is_not_put_there() {
     let mut kit = Shop::open();
     let hidden = ProductId(Uuid::from_u128(50));
-    on_sale(&mut kit, hidden, 100, false);
+    list(&mut kit, hidden, 100, false);
     let unknown = ProductId(Uuid::from_u128(99));
     for (code, wish) in [
         ("invalid_quantity", put(MUG, 0)),
@@ -95,7 +101,7 @@ fn what_breaks_a_rule_is_not_put_there() {
     }
     for n in 1..=100 {
         let product = ProductId(Uuid::from_u128(1_000 + n));
-        on_sale(&mut kit, product, 1, true);
+        list(&mut kit, product, 1, true);
         kit.command(put(product, 1)).reply();
     }
     assert_eq!(kit.command(put(MUG, 1)).rejection().code, "cart_full");
@@ -134,7 +140,7 @@ fn checking_out_orders_at_the_prices_of_now_and_empties_the_cart_in_one_turn() {
     let mut kit = Shop::open();
     kit.command(put(MUG, 2));
     kit.command(put(PLATE, 1));
-    on_sale(&mut kit, MUG, 1_099, true);
+    list(&mut kit, MUG, 1_099, true);
     let turn = kit.command(check_out());
     let order = turn.reply();
     assert_eq!(order.status, OrderStatus::Pending);
@@ -160,7 +166,7 @@ fn a_cart_that_cannot_be_ordered_stays_as_it_is() {
     cheaper.expected_total = Some(eur(1));
     assert_eq!(kit.command(cheaper).rejection().code, "total_changed");
 
-    on_sale(&mut kit, PLATE, 450, false);
+    list(&mut kit, PLATE, 450, false);
     let shown = cart(&mut kit);
     assert_eq!(shown.total, eur(1_998), "without what cannot be ordered");
     assert!(shown.items[0].orderable && !shown.items[1].orderable);
