@@ -57,7 +57,7 @@ async fn read_all(
             assert_eq!(first, after + 1, "{item:?}");
             after = last;
             match item {
-                FeedItem::Event(event) => events.push(event),
+                FeedItem::Event(event) => events.push(*event),
                 FeedItem::Gap(gap) => gaps.push(gap),
             }
         }
