@@ -136,6 +136,21 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Measures how long something takes, on this machine and for its own sake: nothing that is kept may
+/// depend on it.
+#[derive(Debug)]
+pub(crate) struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(std::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Notices when the wall clock and the time that has really passed disagree, as after a correction
 /// by hand or by a time server.
 #[derive(Debug)]

@@ -60,7 +60,13 @@ pub(crate) fn resolve(
             answers: own(ANSWERS)?,
             answers_by_time: own(ANSWERS_BY_TIME)?,
         };
-        members.push(Arc::new(Member::new(service.clone(), shape, own, config)));
+        members.push(Arc::new(Member::new(
+            service.clone(),
+            shape,
+            own,
+            config,
+            store,
+        )));
     }
     Ok(members)
 }

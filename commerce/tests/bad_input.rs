@@ -428,7 +428,7 @@ fn what_is_not_there_is_not_found_and_what_cannot_be_done_is_not_allowed() {
 }
 
 #[test]
-fn credentials_are_refused_because_nobody_can_check_them() {
+fn credentials_that_are_not_good_are_refused_and_not_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let mut client = server.client();
@@ -447,6 +447,16 @@ fn credentials_are_refused_because_nobody_can_check_them() {
     let answer = client.request("POST", "/api/v1/orders", &token, Some(order.as_bytes()));
     answer.problem(401, "unauthorized");
     client.request("GET", "/livez", &token, None).expect(200);
+    let mut stranger = server.stranger();
+    for path in [
+        "/api/v1/orders",
+        "/api/v1/inventory/products",
+        "/admin/system",
+    ] {
+        let answer = stranger.get(path);
+        answer.problem(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
     assert_eq!(world(&server, &mut client), before);
 }
 

@@ -7,6 +7,7 @@ mod common;
 use commerce::app::{Ledger, Shop};
 use commerce::catalog::ChangePrice;
 use commerce::config::Config;
+use commerce::identity::Password;
 use commerce::money::{Currency, Money};
 use commerce::order::PriceOfProduct;
 use commerce::seed::{product_id, sow};
@@ -41,6 +42,9 @@ async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
             changed.await;
         }
     }
+    let password = Password::new(common::ADMIN.1);
+    let admin = shop.accounts.appoint_first_admin(Some(password), |_| {});
+    admin.await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();

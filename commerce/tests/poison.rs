@@ -112,7 +112,7 @@ fn until_dead_or_ended(process: &mut Process, address: &str) -> Option<std::proc
             return Some(ended);
         }
         let answer = client.try_request("GET", "/admin/system", &[], None);
-        if answer.is_ok_and(|answer| dead(&answer.json()) > 0) {
+        if answer.is_ok_and(|answer| answer.status == 200 && dead(&answer.json()) > 0) {
             return None;
         }
         std::thread::sleep(LOOK_AGAIN);

@@ -64,6 +64,11 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
         (
             "order",
             &[
+                "product-created",
+                "product-updated",
+                "product-price-changed",
+                "product-published",
+                "product-unpublished",
                 "shipment-dispatched",
                 "shipment-delivered",
                 "shipment-delivery-failed",
@@ -80,6 +85,8 @@ fn the_core_handlers_of_these_services_exist_under_their_names() {
         (
             "inventory",
             &[
+                "product-created",
+                "product-updated",
                 "order-confirmed",
                 "shipment-dispatched",
                 "shipment-returned",

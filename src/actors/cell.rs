@@ -209,11 +209,16 @@ impl Member {
         shape: Shape,
         own: OwnTables,
         config: &Config,
+        store: &Store,
     ) -> Member {
         let supervision = hosted.declaration().supervision.clone();
         Member {
             supervision,
-            port: Port::new(config.requests_waiting_max, config.stream_window),
+            port: Port::new(
+                config.requests_waiting_max,
+                config.stream_window,
+                store.at_work(),
+            ),
             relay: Relay::new(shape.id, config.stream_window),
             pool: PoolHandle::default(),
             status: Status::new(),

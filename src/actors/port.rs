@@ -20,6 +20,7 @@ use crate::handlers::ActivityResult;
 use crate::messaging::stream::{Accepted, Incoming};
 use crate::messaging::transport::Delivery;
 use crate::parked::Origin;
+use crate::persistence::pace::AtWork;
 use crate::turn::Arrived;
 
 /// A command or query from outside.
@@ -101,6 +102,8 @@ struct PortState {
     waker: Option<Arc<dyn Waker>>,
     /// Whether the actor is at work or has been woken.
     awake: bool,
+    /// The same, for the store.
+    at_work: AtWork,
     refusing: Option<CallError>,
     incoming: BTreeMap<ServiceId, Incoming>,
     ready: VecDeque<ServiceId>,
@@ -110,12 +113,20 @@ struct PortState {
     stopped: Option<Stop>,
 }
 
+impl PortState {
+    fn set_awake(&mut self, awake: bool) {
+        self.awake = awake;
+        self.at_work.set(awake);
+    }
+}
+
 impl Port {
-    pub(crate) fn new(requests_max: usize, window: u64) -> Port {
+    pub(crate) fn new(requests_max: usize, window: u64, at_work: AtWork) -> Port {
         Port {
             state: Mutex::new(PortState {
                 waker: None,
                 awake: false,
+                at_work,
                 refusing: None,
                 incoming: BTreeMap::new(),
                 ready: VecDeque::new(),
@@ -214,7 +225,7 @@ impl Port {
                 .insert(*sender, Incoming::new(mark.consumed, self.window));
         }
         state.stopped = None;
-        state.awake = true;
+        state.set_awake(true);
         state.waker = Some(waker.clone());
         waker.wake();
     }
@@ -227,6 +238,7 @@ impl Port {
     pub(crate) fn take_stop(&self) -> Option<Stop> {
         let mut state = self.state();
         state.waker = None;
+        state.at_work.set(false);
         state.stopped.take()
     }
 
@@ -322,7 +334,7 @@ impl Port {
 
     /// Called by the actor when it may not go on now, whatever waits; it will be woken.
     pub(crate) fn pause(&self) {
-        self.state().awake = false;
+        self.state().set_awake(false);
     }
 
     /// Called by the actor when it has nothing to do or has done its share: whether it should go
@@ -334,7 +346,7 @@ impl Port {
             || !state.acts.is_empty()
             || !state.results.is_empty()
             || (requests && !state.requests.is_empty());
-        state.awake = more;
+        state.set_awake(more);
         let quiet = !more && state.requests.is_empty();
         drop(state);
         if quiet {
@@ -408,7 +420,7 @@ fn wake(mut state: MutexGuard<'_, PortState>) {
         return;
     }
     if let Some(waker) = state.waker.clone() {
-        state.awake = true;
+        state.set_awake(true);
         drop(state);
         waker.wake();
     }

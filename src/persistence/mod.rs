@@ -24,6 +24,7 @@ pub mod open;
 #[cfg(feature = "http")]
 pub(crate) mod open_files;
 pub mod options;
+pub(crate) mod pace;
 mod published;
 pub mod real_disk;
 mod recovery;

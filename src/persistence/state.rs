@@ -12,7 +12,7 @@ use super::journal::writer::Pending;
 use super::published::Published;
 use super::streams::Streams;
 use super::tables::{CATALOG, FIRST_TABLE, Tables};
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::commit::{
     Commit, EventNumber, Output, Position, Sequence, ServiceId, StreamId, TableId,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Cell {
     pub(crate) pending: Vec<Pending>,
     /// What runs when a position is durable, ascending.
     pub(crate) outputs: VecDeque<(Position, Output)>,
+    /// How long somebody has been waiting for any of them.
+    pub(crate) awaited: Option<Stopwatch>,
     /// The newest epoch of each service.
     pub(crate) epochs: Vec<u64>,
     pub(crate) last_event: EventNumber,
@@ -63,6 +65,7 @@ impl Cell {
             last: position,
             pending: Vec::new(),
             outputs: VecDeque::new(),
+            awaited: None,
             epochs: Vec::new(),
             last_event,
             newest,
@@ -70,6 +73,29 @@ impl Cell {
             writer_idle: true,
             closing: false,
         }
+    }
+
+    /// Keeps what is to run when a position is durable.
+    pub(crate) fn promise(
+        &mut self,
+        position: Position,
+        outputs: impl IntoIterator<Item = Output>,
+    ) {
+        for output in outputs {
+            self.awaited.get_or_insert_with(Stopwatch::start);
+            let place = self.outputs.partition_point(|(due, _)| *due <= position);
+            self.outputs.insert(place, (position, output));
+        }
+    }
+
+    /// Takes what runs when a position is durable.
+    pub(crate) fn released(&mut self, position: Position) -> VecDeque<(Position, Output)> {
+        let count = self.outputs.partition_point(|(due, _)| *due <= position);
+        let rest = self.outputs.split_off(count);
+        if rest.is_empty() {
+            self.awaited = None;
+        }
+        std::mem::replace(&mut self.outputs, rest)
     }
 }
 

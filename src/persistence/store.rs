@@ -24,6 +24,7 @@ use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
 use super::options::{Driving, StoreOptions};
+use super::pace::{AtWork, Pace};
 pub use super::published::Readable;
 use super::running::{Running, RunningSlot};
 use super::state::{Cell, State};
@@ -66,6 +67,7 @@ pub(crate) struct Core {
     pub(crate) cell: Mutex<Cell>,
     /// Wakes the writer's thread; goes with `cell`.
     pub(crate) wake: Condvar,
+    pub(crate) pace: Pace,
     pub(crate) state: State,
     /// Serialises the giving of new numbers to services and tables.
     allocating: Mutex<()>,
@@ -257,7 +259,17 @@ impl Store {
 
     /// Runs `output` when everything queued so far is durable: at once if it is.
     pub fn gate(&self, output: Output) {
-        self.core().gate(output);
+        self.core().gate(Position(u64::MAX), output);
+    }
+
+    /// Runs `output` when a queued position is durable: at once if it is.
+    pub fn gate_at(&self, position: Position, output: Output) {
+        self.core().gate(position, output);
+    }
+
+    /// For somebody who queues commits: to say when more are likely to follow.
+    pub(crate) fn at_work(&self) -> AtWork {
+        AtWork::new(self.handle.core.clone())
     }
 
     /// The position of the newest queued commit.
@@ -511,6 +523,7 @@ impl Core {
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
+            pace: Pace::default(),
             state,
             allocating: Mutex::new(()),
             writer: Mutex::new(writer),

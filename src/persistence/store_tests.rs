@@ -253,3 +253,79 @@ fn garble(dir: &Path) {
 fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// A store whose writer's steps the test takes itself.
+fn open_by_hand(dir: &Path) -> Store {
+    let opened = Store::open(
+        options(dir),
+        Arc::new(RealDisk::default()),
+        Arc::new(SimEngine::new(1).factory()),
+        Arc::new(SystemClock),
+        Driving::Manual(Arc::new(|| {})),
+    );
+    opened.unwrap().0
+}
+
+#[test]
+fn a_gate_waits_for_its_position_and_for_nothing_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_by_hand(dir.path());
+    let names = services(&store);
+    let queue = |n| {
+        let queued = store.queue(names.epoch, commit(&names, n), Vec::new());
+        queued.unwrap().position
+    };
+    let (sender, receiver) = mpsc::channel();
+    let gate = |position| {
+        let sender = sender.clone();
+        store.gate_at(
+            position,
+            Box::new(move |outcome| sender.send(outcome.unwrap()).unwrap()),
+        );
+    };
+    let first = queue(1);
+    gate(first);
+    assert!(receiver.try_recv().is_err(), "it is not durable yet");
+    assert!(store.write_group().unwrap());
+    assert_eq!(receiver.try_recv().unwrap(), first);
+    let (second, third) = (queue(2), queue(3));
+    gate(first);
+    assert_eq!(receiver.try_recv().unwrap(), first);
+    gate(third);
+    gate(second);
+    gate(first);
+    assert_eq!(receiver.try_recv().unwrap(), first);
+    assert!(receiver.try_recv().is_err(), "they are not durable yet");
+    assert!(store.write_group().unwrap());
+    let released: Vec<Position> = receiver.try_iter().collect();
+    assert_eq!(released, [second, third], "in order");
+}
+
+#[test]
+fn a_service_that_never_rests_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path(), &SimEngine::new(1));
+    let mut at_work = store.at_work();
+    at_work.set(true);
+    let names = services(&store);
+    for n in 1..=20 {
+        let queued = store.queue(names.epoch, commit(&names, n), Vec::new());
+        queued.unwrap();
+        durable(&store);
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_becomes_durable_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path(), &SimEngine::new(1));
+    let names = services(&store);
+    // Both from rest and while the writer still lingers behind the group before.
+    for n in 1..=3 {
+        let queued = store.queue(names.epoch, commit(&names, n), Vec::new());
+        let position = queued.unwrap().position;
+        while store.durable() < position {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::journal::writer::{JournalWriter, Pending, Written};
 use super::options::Driving;
 use super::state::{Cell, Given};
 use super::store::{CellState, Core, Space, Usage};
+use crate::clock::Stopwatch;
 use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
 
@@ -95,8 +96,7 @@ impl Core {
         let position = cell.last;
         cell.uncheckpointed_bytes += body.len() as u64;
         cell.pending.push(Pending { position, body });
-        let outputs = outputs.into_iter().map(|output| (position, output));
-        cell.outputs.extend(outputs);
+        cell.promise(position, outputs);
         self.queued.store(position.0, Ordering::Release);
         let due = self.options.checkpoint_start_bytes;
         let checkpoint_due = before < due && cell.uncheckpointed_bytes >= due;
@@ -104,7 +104,7 @@ impl Core {
         self.gauges
             .uncheckpointed_bytes
             .store(bytes, Ordering::Relaxed);
-        let wake = std::mem::take(&mut cell.writer_idle);
+        let wake = std::mem::take(&mut cell.writer_idle) || self.pace.is_due(&cell);
         drop(cell);
         if wake {
             self.tell_writer();
@@ -133,15 +133,21 @@ impl Core {
         self.queue(None, commit, Vec::new()).map(|_| ())
     }
 
-    pub(crate) fn gate(&self, output: Output) {
+    /// Runs an output when a position, or all that is queued if that is less, is durable.
+    pub(crate) fn gate(&self, position: Position, output: Output) {
         let at_once = {
             let mut cell = self.cell();
+            let position = position.min(cell.last);
             match self.check_open() {
                 Err(closed) => Err(closed),
-                Ok(()) if self.durable() >= cell.last => Ok(cell.last),
+                Ok(()) if self.durable() >= position => Ok(position),
                 Ok(()) => {
-                    let position = cell.last;
-                    cell.outputs.push_back((position, output));
+                    cell.promise(position, [output]);
+                    let due = self.pace.is_due(&cell);
+                    drop(cell);
+                    if due {
+                        self.tell_writer();
+                    }
                     return;
                 }
             }
@@ -211,12 +217,7 @@ impl Core {
 
     /// Runs the outputs up to a position, in order. The writer's lock keeps that order.
     fn release_outputs(&self, position: Position) {
-        let released = {
-            let mut cell = self.cell();
-            let count = cell.outputs.partition_point(|(due, _)| *due <= position);
-            let rest = cell.outputs.split_off(count);
-            std::mem::replace(&mut cell.outputs, rest)
-        };
+        let released = self.cell().released(position);
         for (due, output) in released {
             run(output, Ok(due));
         }
@@ -261,15 +262,16 @@ impl Core {
 
     /// The journal's thread.
     pub(crate) fn write_forever(&self) {
-        // A closed cell has told everybody already; there is nothing left to report here.
-        while let Ok(progress) = self.write_group() {
+        loop {
+            let began = Stopwatch::start();
+            // A closed cell has told everybody already; there is nothing left to report here.
+            let Ok(progress) = self.write_group() else {
+                return;
+            };
             if progress {
-                continue;
+                self.pace.took(began.elapsed());
             }
-            let mut cell = self.cell();
-            while cell.writer_idle && self.closed.get().is_none() {
-                cell = self.wake.wait(cell).unwrap_or_else(PoisonError::into_inner);
-            }
+            self.await_group(progress);
         }
     }
 

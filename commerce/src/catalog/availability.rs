@@ -3,7 +3,8 @@
 //! Only inventory knows; the catalog follows, and agrees as soon as everything is quiet. Changes
 //! on hand come in the order of their product, reservations in the order of their order, and the
 //! two in no order that is promised. So nothing here depends on that: of each line of an order is
-//! kept what was reserved and what has left, and it takes the larger of the two.
+//! kept what was reserved and what has left, and it takes the larger of the two. (An order asks
+//! for its goods once; a confirmation that is repeated is known by what the order holds.)
 //!
 //! | event | reserved | left | on hand |
 //! |---|---|---|---|

@@ -159,7 +159,6 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProductView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: ProductId,
     /// Its stock keeping unit.
     pub sku: String,
@@ -168,10 +167,8 @@ pub struct ProductView {
     /// What there is to say about it.
     pub description: String,
     /// What one costs.
-    #[schema(value_type = Option<Object>)]
     pub price: Option<Money>,
     /// Where it is found.
-    #[schema(value_type = Option<String>, format = Uuid)]
     pub category_id: Option<CategoryId>,
     /// Whether it can be ordered.
     pub status: ProductStatus,
@@ -197,7 +194,6 @@ pub struct ProductView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CategoryView {
     /// Its id.
-    #[schema(value_type = String, format = Uuid)]
     pub id: CategoryId,
     /// Its name.
     pub name: String,
@@ -219,7 +215,6 @@ pub struct CategoryView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PriceView {
     /// What one cost.
-    #[schema(value_type = Object)]
     pub price: Money,
     /// From when on.
     #[serde(with = "rfc3339")]

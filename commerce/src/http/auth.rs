@@ -26,13 +26,21 @@ use crate::time::to_rfc3339;
 
 pub(super) fn routes(on: &mut Table) {
     on.post("/auth/register", Access::Anyone, register)
-        .about("Makes a customer's account.");
+        .about("Makes a customer's account.")
+        .takes::<Registration>()
+        .answers::<User>(StatusCode::CREATED);
     on.post("/auth/login", Access::Anyone, login)
-        .about("Exchanges an e-mail address and its password for tokens.");
+        .about("Exchanges an e-mail address and its password for tokens.")
+        .takes::<Login>()
+        .answers::<Tokens>(StatusCode::OK);
     on.post("/auth/refresh", Access::Anyone, refresh)
-        .about("Exchanges a refresh token, once, for the next tokens.");
+        .about("Exchanges a refresh token, once, for the next tokens.")
+        .takes::<Refresh>()
+        .answers::<Tokens>(StatusCode::OK);
     on.post("/auth/logout", Access::Public, logout)
-        .about("Ends the session of the access token, or of a refresh token.");
+        .about("Ends the session of the access token, or of a refresh token.")
+        .may_take::<Logout>()
+        .answers_nothing(StatusCode::NO_CONTENT);
 }
 
 /// Somebody who wants an account.

@@ -7,7 +7,7 @@
 use redeliver::http::Problem;
 use uuid::Uuid;
 use warp::http::HeaderMap;
-use warp::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use warp::http::header::AUTHORIZATION;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -39,10 +39,10 @@ impl Caller {
         match shop.accounts.who(token).await {
             Ok(known) => Ok(Some(Caller::known(known))),
             Err(Unknown::Call(error)) => Err(error.into()),
-            Err(unknown @ (Unknown::Token(_) | Unknown::Over)) => Err(not_good(format!(
-                "{unknown}; refresh it with POST /api/v1/auth/refresh or sign in again"
-            ))),
-            Err(unknown @ Unknown::Locked { until }) => Err(not_good(format!(
+            Err(unknown @ (Unknown::Token(_) | Unknown::Over)) => Err(Problem::unauthorized(
+                format!("{unknown}; refresh it with POST /api/v1/auth/refresh or sign in again"),
+            )),
+            Err(unknown @ Unknown::Locked { until }) => Err(Problem::unauthorized(format!(
                 "{unknown} until {}; wait or ask an administrator to unlock it",
                 to_rfc3339(until)
             ))),
@@ -144,10 +144,6 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
             "send one authorization header of the form `Authorization: Bearer …`",
         )),
     }
-}
-
-fn not_good(said: String) -> Problem {
-    Problem::unauthorized(said).header(WWW_AUTHENTICATE, r#"Bearer error="invalid_token""#)
 }
 
 /// Lets only operators pass to what is below `/admin`.

@@ -15,43 +15,112 @@ use super::views::Viewer;
 use super::{API, answer};
 use crate::catalog::{
     CategoriesList, CategoryView, ChangeAttributes, ChangeImages, ChangePrice, CreateCategory,
-    CreateProduct, Image, PricesOfProduct, ProductById, ProductBySku, ProductStatus, ProductView,
-    ProductsList, PublishProduct, UnpublishProduct, UpdateCategory, UpdateProduct,
+    CreateProduct, Image, PriceView, PricesOfProduct, ProductById, ProductBySku, ProductStatus,
+    ProductView, ProductsList, PublishProduct, UnpublishProduct, UpdateCategory, UpdateProduct,
 };
 use crate::identity::Role;
 use crate::ids::{CategoryId, ProductId};
+use crate::page::Listing;
 
 const WRITER: Access = Access::Only(Role::InventoryManager);
 
 pub(super) fn routes(on: &mut Table) {
+    reading(on);
+    writing(on);
+}
+
+fn reading(on: &mut Table) {
     on.get("/catalog/products", Access::Public, list)
-        .about("Finds products by words, category and price.");
-    on.post("/catalog/products", WRITER, create)
-        .about("Makes a product, as a draft.");
-    on.get("/catalog/products/sku/{}", Access::Public, by_sku)
-        .about("Shows the product with this stock keeping unit.");
-    on.get("/catalog/products/{}", Access::Public, one)
-        .about("Shows a product.");
-    on.put("/catalog/products/{}", WRITER, update)
-        .about("Describes a product otherwise.");
-    on.put("/catalog/products/{}/price", WRITER, price)
-        .about("Changes what a product costs from now on.");
-    on.get("/catalog/products/{}/prices", WRITER, prices)
-        .about("Lists what a product has cost, newest first.");
-    on.post("/catalog/products/{}/publish", WRITER, publish)
-        .about("Lets everybody see and order a product.");
-    on.post("/catalog/products/{}/unpublish", WRITER, unpublish)
-        .about("Hides a product, which then cannot be ordered.");
-    on.post("/catalog/products/{}/images", WRITER, images)
-        .about("Adds an image to a product, or replaces all of them.");
-    on.post("/catalog/products/{}/attributes", WRITER, attributes)
-        .about("Sets attributes of a product; null takes one away.");
+        .about("Finds products by words, category and price, oldest first.")
+        .query(
+            "q",
+            "Words of the name, the description or the sku; the last may be a beginning.",
+        )
+        .query("category", "Only products of the category with this id.")
+        .query(
+            "min_price",
+            "Only what costs so much or more, in minor units.",
+        )
+        .query(
+            "max_price",
+            "Only what costs so much or less, in minor units.",
+        )
+        .query(
+            "status",
+            "Only products of this status; buyers see published ones alone.",
+        )
+        .pages()
+        .answers::<Listing<ProductView>>(StatusCode::OK);
+    on.get("/catalog/products/sku/{sku}", Access::Public, by_sku)
+        .about("Shows the product with this stock keeping unit.")
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.get("/catalog/products/{product_id}", Access::Public, one)
+        .about("Shows a product.")
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.get("/catalog/products/{product_id}/prices", WRITER, prices)
+        .about("Lists what a product has cost, newest first.")
+        .pages()
+        .answers::<Listing<PriceView>>(StatusCode::OK);
     on.get("/catalog/categories", Access::Public, categories)
-        .about("Lists the categories.");
+        .about("Lists the categories.")
+        .pages()
+        .answers::<Listing<CategoryView>>(StatusCode::OK);
+}
+
+fn writing(on: &mut Table) {
+    on.post("/catalog/products", WRITER, create)
+        .about("Makes a product, as a draft.")
+        .takes::<NewProduct>()
+        .answers::<ProductView>(StatusCode::CREATED);
+    on.put("/catalog/products/{product_id}", WRITER, update)
+        .about("Describes a product otherwise.")
+        .takes::<ProductDescription>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.put("/catalog/products/{product_id}/price", WRITER, price)
+        .about("Changes what a product costs from now on; placed orders keep their price.")
+        .takes::<NewPrice>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.post("/catalog/products/{product_id}/publish", WRITER, publish)
+        .about("Lets everybody see and order a product, which needs a price and a category.")
+        .may_take::<Empty>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.post(
+        "/catalog/products/{product_id}/unpublish",
+        WRITER,
+        unpublish,
+    )
+    .about("Hides a product, which then cannot be ordered.")
+    .may_take::<Empty>()
+    .versioned()
+    .answers::<ProductView>(StatusCode::OK);
+    on.post("/catalog/products/{product_id}/images", WRITER, images)
+        .about("Adds an image to a product, or replaces all of them.")
+        .takes::<Images>()
+        .versioned()
+        .answers::<ProductView>(StatusCode::OK);
+    on.post(
+        "/catalog/products/{product_id}/attributes",
+        WRITER,
+        attributes,
+    )
+    .about("Sets attributes of a product; null takes one away.")
+    .takes::<Attributes>()
+    .versioned()
+    .answers::<ProductView>(StatusCode::OK);
     on.post("/catalog/categories", WRITER, create_category)
-        .about("Makes a category.");
-    on.put("/catalog/categories/{}", WRITER, update_category)
-        .about("Describes a category otherwise.");
+        .about("Makes a category.")
+        .takes::<CategoryAsked>()
+        .answers::<CategoryView>(StatusCode::CREATED);
+    on.put("/catalog/categories/{category_id}", WRITER, update_category)
+        .about("Describes a category otherwise.")
+        .takes::<CategoryAsked>()
+        .versioned()
+        .answers::<CategoryView>(StatusCode::OK);
 }
 
 // What everybody may see.
@@ -152,9 +221,7 @@ pub(super) struct NewProduct {
     name: String,
     #[serde(default)]
     description: String,
-    #[schema(value_type = Option<Object>)]
     price: Option<MoneyAsked>,
-    #[schema(value_type = Option<String>, format = Uuid)]
     category_id: Option<CategoryId>,
 }
 
@@ -178,17 +245,16 @@ async fn create(ask: Ask) -> Answer {
 /// A product described otherwise.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Description {
+pub(super) struct ProductDescription {
     name: String,
     #[serde(default)]
     description: String,
-    #[schema(value_type = Option<String>, format = Uuid)]
     category_id: Option<CategoryId>,
 }
 
 async fn update(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let new: Description = ask.json()?;
+    let new: ProductDescription = ask.json()?;
     let command = UpdateProduct {
         product_id,
         if_version: ask.if_version()?,
@@ -203,7 +269,6 @@ async fn update(ask: Ask) -> Answer {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPrice {
-    #[schema(value_type = Object)]
     price: MoneyAsked,
 }
 
@@ -229,11 +294,11 @@ async fn prices(ask: Ask) -> Answer {
 /// A body that says nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(super) struct Empty {}
 
 async fn publish(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let Nothing {} = ask.json_or_nothing()?;
+    let Empty {} = ask.json_or_nothing()?;
     let if_version = ask.if_version()?;
     let command = PublishProduct {
         product_id,
@@ -244,7 +309,7 @@ async fn publish(ask: Ask) -> Answer {
 
 async fn unpublish(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let Nothing {} = ask.json_or_nothing()?;
+    let Empty {} = ask.json_or_nothing()?;
     let if_version = ask.if_version()?;
     let command = UnpublishProduct {
         product_id,

@@ -19,6 +19,7 @@ mod answer;
 mod ask;
 mod auth;
 mod caller;
+mod cart;
 mod catalog;
 mod cors;
 mod docs;
@@ -165,6 +166,7 @@ fn table() -> Table {
     users::routes(&mut on);
     catalog::routes(&mut on);
     orders::routes(&mut on);
+    cart::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);

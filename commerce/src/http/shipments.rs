@@ -19,7 +19,7 @@ use crate::shipping::{
 };
 
 /// A shipment with its address; without it once its customer is deleted.
-type ShipmentShown = ShipmentView<Option<Address>>;
+type ShipmentShown = ShipmentView<Address>;
 
 pub(super) fn routes(on: &mut Table) {
     let warehouse = Access::Only(Role::Warehouse);
@@ -186,6 +186,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
     done(&ask, answered)
 }
 
+/// A body that says nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}

@@ -20,18 +20,39 @@ use crate::ids::UserId;
 use crate::time::{rfc3339, rfc3339_option};
 
 pub(super) fn routes(on: &mut Table) {
-    on.get("/users/{}", Access::SignedIn, one)
-        .about("Shows a user, to that user or an administrator.");
-    on.patch("/users/{}", Access::SignedIn, update)
-        .about("Changes how a user is called or reached.");
-    on.delete("/users/{}", Access::SignedIn, delete)
-        .about("Deletes a user and makes everything personal of theirs unreadable.");
-    on.post("/users/{}/password", Access::SignedIn, change_password)
-        .about("Gives the caller another password and ends all their sessions.");
-    on.post("/users/{}/unlock", Access::Only(Role::Admin), unlock)
-        .about("Lets a user sign in again who was locked out.");
-    on.put("/users/{}/roles", Access::Only(Role::Admin), set_roles)
-        .about("Says what a user may do.");
+    on.get("/users/{user_id}", Access::SignedIn, one)
+        .about("Shows a user, to that user or an administrator.")
+        .versioned()
+        .answers::<User>(StatusCode::OK);
+    on.patch("/users/{user_id}", Access::SignedIn, update)
+        .about("Changes how a user is called or reached.")
+        .takes::<ProfileChange>()
+        .versioned()
+        .answers::<User>(StatusCode::OK);
+    on.delete("/users/{user_id}", Access::SignedIn, delete)
+        .about("Deletes a user and makes everything personal of theirs unreadable.")
+        .versioned()
+        .answers_nothing(StatusCode::NO_CONTENT);
+    on.post(
+        "/users/{user_id}/password",
+        Access::SignedIn,
+        change_password,
+    )
+    .about("Gives the caller another password and ends all their sessions.")
+    .takes::<PasswordChange>()
+    .answers_nothing(StatusCode::NO_CONTENT);
+    on.post("/users/{user_id}/unlock", Access::Only(Role::Admin), unlock)
+        .about("Lets a user sign in again who was locked out.")
+        .answers::<User>(StatusCode::OK);
+    on.put(
+        "/users/{user_id}/roles",
+        Access::Only(Role::Admin),
+        set_roles,
+    )
+    .about("Says what a user may do.")
+    .takes::<Roles>()
+    .versioned()
+    .answers::<User>(StatusCode::OK);
 }
 
 /// A user.

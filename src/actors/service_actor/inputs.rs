@@ -284,9 +284,10 @@ impl ServiceState {
         Ok(())
     }
 
-    /// Gives an answer once the state it has seen is durable.
+    /// Gives an answer once the state it has seen is durable: that of this service, whatever else
+    /// the cell has queued.
     pub(super) fn gate(&self, reply: oneshot::Sender<RawAnswer>, answer: RawAnswer) {
-        self.cell.store.gate(release(reply, answer));
+        self.cell.store.gate_at(self.newest, release(reply, answer));
     }
 
     pub(super) fn act(
@@ -300,14 +301,15 @@ impl ServiceState {
         let stored =
             Reads::get(&self.cell.store, self.member.own.dead, &key).map_err(Stop::Store)?;
         let Some(stored) = stored else {
-            self.cell.store.gate(Box::new(move |durable| {
+            let output: Output = Box::new(move |durable| {
                 let _ = done.send(match durable {
                     Ok(_) => Ok(false),
                     Err(error) => Err(CallError::OutcomeUnknown {
                         reason: error.to_string(),
                     }),
                 });
-            }));
+            });
+            self.cell.store.gate_at(self.newest, output);
             return Ok(());
         };
         let dead = parked::open_dead(&key, &stored).map_err(|error| Stop::Tainted(error.into()))?;

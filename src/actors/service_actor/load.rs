@@ -26,6 +26,8 @@ impl ServiceState {
     ) -> Result<ServiceState, ActorProcessingErr> {
         cell.faults.before_load(member.name());
         let epoch = cell.store.take_over(member.id());
+        // After that no predecessor can add anything.
+        let newest = cell.store.queued();
         let mut parked = Parked::default();
         for_each_row::<ActorProcessingErr>(&cell.store, member.own.parked, |key, value| {
             let (Some(origin), mut row) =
@@ -73,6 +75,7 @@ impl ServiceState {
             .store(timers.len() as u64, Ordering::Relaxed);
         Ok(ServiceState {
             epoch,
+            newest,
             parked,
             timers,
             marks,

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::actors::cell::{Cell, Member, Suspects};
 use crate::actors::port::{Input, Stop, Waker};
 use crate::clock::Timestamp;
-use crate::commit::{Epoch, Mark, Sequence, ServiceId, StreamId};
+use crate::commit::{Epoch, Mark, Position, Sequence, ServiceId, StreamId};
 use crate::context::TimerId;
 use crate::parked::Parked;
 use crate::persistence::running::RunningSlot;
@@ -47,6 +47,8 @@ pub(crate) struct ServiceState {
     cell: Arc<Cell>,
     member: Arc<Member>,
     epoch: Epoch,
+    /// The position of its newest commit: the newest that a handler can see anything of.
+    newest: Position,
     parked: Parked,
     timers: BTreeSet<TimerId>,
     marks: BTreeMap<ServiceId, Mark>,

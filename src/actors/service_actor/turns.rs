@@ -231,6 +231,7 @@ impl ServiceState {
             .map(|send| send.envelope.clone())
             .collect();
         let queued = queue(&self.cell, self.epoch, commit, outputs)?;
+        self.newest = queued.position;
         if let Some(moved) = moved {
             self.marks.insert(moved.sender, moved.mark);
             self.acks.insert(moved.sender, moved.mark.consumed);
