@@ -249,6 +249,24 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
         "/api/v1/analytics/dashboard",
         Only("analyst"),
     ),
+    (
+        "analytics",
+        "get",
+        "/api/v1/analytics/stock",
+        Only("analyst"),
+    ),
+    (
+        "analytics",
+        "get",
+        "/api/v1/analytics/rebuild",
+        Only("operator"),
+    ),
+    (
+        "analytics",
+        "post",
+        "/api/v1/analytics/rebuild",
+        Only("operator"),
+    ),
     ("events", "get", "/api/v1/events", SignedIn),
     ("gateway", "get", "/openapi.json", Everybody),
     ("gateway", "get", "/docs", Everybody),
@@ -266,13 +284,7 @@ const WAREHOUSE: Who = Only("warehouse");
 
 /// What is not there yet: the first words of [`ROUTES`] whose routes may be missing. Whoever adds
 /// the last of them empties this list; from then on a missing route fails.
-const NOT_YET: &[&str] = &[
-    "cart",
-    "analytics",
-    "events",
-    "metrics",
-    "ui",
-];
+const NOT_YET: &[&str] = &["cart", "metrics", "ui"];
 
 fn document() -> (Server, Value, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
