@@ -186,6 +186,7 @@ async fn delivery_attempt(ask: Ask) -> Answer {
     done(&ask, answered)
 }
 
+/// A body that says nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
