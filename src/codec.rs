@@ -116,10 +116,26 @@ impl<'a> Subject<'a> {
 
     fn checksum(&self, sealed: &[u8]) -> u32 {
         // The lengths keep ("ab", "c") and ("a", "bc") apart.
-        let mut sum = crc32c::crc32c(&(self.name.len() as u32).to_le_bytes());
-        sum = crc32c::crc32c_append(sum, self.name.as_bytes());
-        sum = crc32c::crc32c_append(sum, &(self.key.len() as u32).to_le_bytes());
-        sum = crc32c::crc32c_append(sum, self.key);
+        let name_bytes = (self.name.len() as u32).to_le_bytes();
+        let key_bytes = (self.key.len() as u32).to_le_bytes();
+        let parts = [&name_bytes, self.name.as_bytes(), &key_bytes, self.key];
+        // A call for a few bytes costs more than copying them together.
+        let mut together = [0; 128];
+        let (mut filled, mut sum) = (0, 0);
+        for part in parts {
+            if filled + part.len() > together.len() {
+                sum = crc32c::crc32c_append(sum, &together[..filled]);
+                filled = 0;
+            }
+            match together.get_mut(filled..filled + part.len()) {
+                Some(room) => {
+                    room.copy_from_slice(part);
+                    filled += part.len();
+                }
+                None => sum = crc32c::crc32c_append(sum, part),
+            }
+        }
+        sum = crc32c::crc32c_append(sum, &together[..filled]);
         crc32c::crc32c_append(sum, sealed)
     }
 }
@@ -233,11 +249,74 @@ fn decode_body<T: DeserializeOwned>(subject: Subject<'_>, bytes: &[u8]) -> Resul
     Ok(value)
 }
 
+/// For `#[serde(with)]`: bytes within a stored value as a whole, not one number after the other. The
+/// stored form is the same.
+pub(crate) mod blob {
+    use serde::{Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Blob;
+        impl de::Visitor<'_> for Blob {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Blob)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn bytes_as_a_whole_are_stored_like_bytes_one_by_one() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Whole(#[serde(with = "blob")] Vec<u8>, u8);
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct OneByOne(Vec<u8>, u8);
+        for length in [0, 1, 250, 251, 70_000] {
+            let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let subject = Subject::row("t", b"k");
+            let whole = seal(subject, 1, &Whole(bytes.clone(), 7)).unwrap();
+            let one_by_one = seal(subject, 1, &OneByOne(bytes.clone(), 7)).unwrap();
+            assert!(whole == one_by_one, "{length} bytes differ");
+            let opened: Whole = open(subject, 1, &whole, no_older).unwrap();
+            assert_eq!(opened, Whole(bytes, 7));
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_its_parts_in_a_row_however_long_they_are() {
+        for (name_bytes, key_bytes) in [(0, 0), (5, 16), (60, 60), (60, 61), (3, 500), (200, 1)] {
+            let (name, key) = ("n".repeat(name_bytes), vec![b'k'; key_bytes]);
+            let mut whole = (name_bytes as u32).to_le_bytes().to_vec();
+            whole.extend_from_slice(name.as_bytes());
+            whole.extend_from_slice(&(key_bytes as u32).to_le_bytes());
+            whole.extend_from_slice(&key);
+            whole.extend_from_slice(b"sealed");
+            let sum = Subject::row(&name, &key).checksum(b"sealed");
+            assert_eq!(sum, crc32c::crc32c(&whole), "{name_bytes}, {key_bytes}");
+        }
+    }
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Stock {

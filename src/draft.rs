@@ -13,6 +13,7 @@ use crate::context::{ContextError, TimerId};
 use crate::envelope::{Envelope, Kind, MessageId, TraceContext};
 use crate::error::StoreError;
 use crate::handlers::seal_message;
+use crate::names::Names;
 use crate::service::Message;
 use crate::span::Span;
 use crate::table::IndexKeys;
@@ -54,10 +55,10 @@ pub(crate) fn for_each_row<E: From<StoreError>>(
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
     pub(crate) id: ServiceId,
-    pub(crate) tables: HashMap<&'static str, TableId>,
-    pub(crate) indexes: HashMap<&'static str, Vec<(TableId, Arc<IndexKeys>)>>,
+    pub(crate) tables: Names<TableId>,
+    pub(crate) indexes: Names<Vec<(TableId, Arc<IndexKeys>)>>,
     /// Receivers of each event that the service publishes.
-    pub(crate) events: HashMap<&'static str, Vec<ServiceId>>,
+    pub(crate) events: Names<Vec<ServiceId>>,
     /// Receiver of each command that the service sends, by (service, command), and whether this
     /// service handles its reply.
     pub(crate) commands: HashMap<(&'static str, &'static str), (ServiceId, bool)>,

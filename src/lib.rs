@@ -101,6 +101,7 @@ pub mod http;
 mod json;
 mod key;
 mod messaging;
+mod names;
 mod parked;
 pub mod persistence;
 pub mod prelude;

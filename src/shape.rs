@@ -1,11 +1,10 @@
 //! A service's names resolved to numbers, once at start, so that a turn looks nothing up by text.
 
-use std::collections::HashMap;
-
 use crate::commit::{ServiceId, TableId};
 use crate::draft::Shape;
 use crate::envelope::Kind;
 use crate::hosted::Hosted;
+use crate::names::Names;
 use crate::turn::{PLANS, TIMERS};
 
 /// Where the names of one service lead, as its surroundings know them.
@@ -22,7 +21,7 @@ impl Shape {
     /// The shape of a service with this number among `around`.
     pub(crate) fn of(hosted: &dyn Hosted, id: ServiceId, around: &mut dyn Surroundings) -> Shape {
         let declaration = hosted.declaration();
-        let tables: HashMap<_, _> = declaration
+        let tables: Names<_> = declaration
             .tables
             .iter()
             .map(|(name, _)| (*name, around.table(name)))

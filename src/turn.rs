@@ -157,7 +157,7 @@ pub(crate) fn open_answer(key: &[u8], sealed: &[u8]) -> Result<AnswerRow, CodecE
 /// The journal's form of an activity's end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum StoredResult {
-    Done(Vec<u8>),
+    Done(#[serde(with = "crate::codec::blob")] Vec<u8>),
     Failed(String),
     GaveUp { attempts: u32, reason: String },
 }

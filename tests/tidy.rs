@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 8] = [
         "error",
         "commit",
         "key",
+        "names",
         "json",
         "config",
         "telemetry",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use commerce::catalog::{Catalog, CreateCategory, CreateProduct, PublishProduct};
+use commerce::identity::UserDeleted;
 use commerce::ids::{OrderId, ProductId, UserId};
 use commerce::inventory::{AdjustStock, AdjustmentReason, Inventory, ProductStock, StockOfProduct};
 use commerce::money::{Currency, Money};
@@ -40,6 +41,33 @@ fn address() -> Address {
     }
 }
 
+/// Says what the identity service would say.
+struct Registry;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Delete(UserId);
+
+impl Message for Delete {
+    const NAME: &'static str = "delete";
+}
+
+impl Command for Delete {
+    type Reply = ();
+}
+
+impl Service for Registry {
+    const NAME: &'static str = "identity";
+
+    fn handlers(on: &mut Handlers<Self>) {
+        on.command(|_: &Self, Delete(user_id), cx: &mut Context<Self>| {
+            let at = cx.now();
+            cx.publish(UserDeleted { user_id, at });
+            Ok(())
+        });
+        on.publishes::<UserDeleted>();
+    }
+}
+
 struct Shop {
     test: TestSystem,
     keyring: Keyring,
@@ -54,6 +82,7 @@ impl Shop {
         let test = TestSystem::start(11, move |system| {
             system
                 .service(Catalog::default())
+                .service(Registry)
                 .service(Orders::default())
                 .service(Payment::new(provider.clone(), keys.clone()))
                 .service(Inventory::default())
@@ -158,6 +187,14 @@ impl Shop {
             reason: "changed my mind".to_owned(),
         });
         cancelled.await.unwrap();
+        self.test.quiet().await;
+    }
+
+    /// The shopper is deleted: the key goes, and everybody is told.
+    async fn forget_shopper(&self) {
+        self.keyring.destroy(SHOPPER).unwrap();
+        let registry = self.test.system().service::<Registry>();
+        registry.call(Delete(SHOPPER)).await.unwrap();
         self.test.quiet().await;
     }
 
@@ -465,6 +502,32 @@ async fn a_parcel_whose_address_is_forgotten_goes_on_and_says_so_in_its_history(
     assert_eq!(parcel.status, ShipmentStatus::Dispatched);
     let said = parcel.history.last().unwrap().description.clone().unwrap();
     assert!(said.starts_with("not announced to the carrier"), "{said}");
+    shop.nothing_is_left_over();
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_a_user_in_mid_order_undoes_what_has_not_left_and_lets_go_what_has() {
+    let shop = Shop::open(10).await;
+    let failed = shop.settled("tok_insufficient_funds").await;
+    let confirmed = shop.settled("tok_ok").await;
+    let left = shop.settled("tok_ok").await;
+    shop.dispatch(&left).await;
+    let under_way = shop.place("tok_ok").await;
+    shop.forget_shopper().await;
+    for id in [failed.id, confirmed.id, under_way] {
+        let order = shop.order(id).await;
+        assert_eq!(order.status, OrderStatus::Cancelled);
+        assert_eq!(order.cancel_reason.as_deref(), Some("customer_deleted"));
+        let payment = shop.payment(id).await;
+        assert_eq!((payment.captured.amount, payment.refunded.amount), (0, 0));
+    }
+    let left = shop.order(left.id).await;
+    assert_eq!(left.status, OrderStatus::Shipped);
+    shop.deliver(&left).await;
+    let payment = shop.payment(left.id).await;
+    assert_eq!(payment.status, PaymentStatus::Captured);
+    let stock = shop.stock().await;
+    assert_eq!((stock.on_hand, stock.reserved), (8, 0));
     shop.nothing_is_left_over();
 }
 

@@ -82,6 +82,12 @@ const ROUTES: &[(&str, &str, &str, Who)] = &[
         "/api/v1/catalog/products/{}/attributes",
         MANAGERS,
     ),
+    (
+        "catalog",
+        "get",
+        "/api/v1/catalog/products/{}/prices",
+        MANAGERS,
+    ),
     ("catalog", "get", "/api/v1/catalog/categories", Everybody),
     ("catalog", "post", "/api/v1/catalog/categories", MANAGERS),
     ("catalog", "put", "/api/v1/catalog/categories/{}", MANAGERS),
@@ -284,7 +290,7 @@ const WAREHOUSE: Who = Only("warehouse");
 
 /// What is not there yet: the first words of [`ROUTES`] whose routes may be missing. Whoever adds
 /// the last of them empties this list; from then on a missing route fails.
-const NOT_YET: &[&str] = &["cart", "metrics", "ui"];
+const NOT_YET: &[&str] = &["ui"];
 
 fn document() -> (Server, Value, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();

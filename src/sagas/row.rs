@@ -20,6 +20,7 @@ pub(crate) struct SagaRow {
     /// Names of the steps, by the places that `state` uses.
     names: Vec<String>,
     pub(crate) state: State,
+    #[serde(with = "crate::codec::blob")]
     pub(crate) data: Vec<u8>,
     pub(crate) timer: Option<TimerId>,
     pub(crate) started_at: Timestamp,

@@ -177,8 +177,8 @@ impl Ask {
             path,
             ..
         } = self;
-        // Under a secret, because the digest is stored and a body may hold a password or an address
-        // that could be guessed.
+        // A digest under a secret, because it is stored and a body may hold a password or an
+        // address that could be guessed.
         let body = self.shop.keyring.digest("request body", &self.body);
         idempotency_key(&self.headers, &caller.name, method, path, &body.0)
     }

@@ -19,6 +19,7 @@ mod answer;
 mod ask;
 mod auth;
 mod caller;
+mod cart;
 mod catalog;
 mod cors;
 mod docs;
@@ -76,6 +77,7 @@ pub fn routes(
     let answered = origins
         .preflight(table.clone())
         .or(server::health(system.clone()))
+        .or(server::metrics(system.clone()))
         .or(caller::operator(shop.clone()).and(server::admin(system)))
         .or(services(shop, table, limits));
     // Refusals too are answers that a page may look at.
@@ -164,6 +166,7 @@ fn table() -> Table {
     users::routes(&mut on);
     catalog::routes(&mut on);
     orders::routes(&mut on);
+    cart::routes(&mut on);
     payments::routes(&mut on);
     inventory::routes(&mut on);
     shipments::routes(&mut on);

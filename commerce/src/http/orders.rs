@@ -28,7 +28,7 @@ use crate::page::Listing;
 use crate::payment::PaymentMethod;
 
 /// An order with its address; without it once its customer is deleted.
-type OrderShown = OrderView<Option<Address>>;
+pub(super) type OrderShown = OrderView<Address>;
 
 pub(super) fn routes(on: &mut Table) {
     on.get("/orders", Access::SignedIn, list)
@@ -251,7 +251,7 @@ fn status_of(text: &str) -> Result<OrderStatus, Problem> {
 }
 
 /// Whether an order has come as far as it does by itself, or needs its customer or a person.
-fn is_settled(status: OrderStatus) -> bool {
+pub(super) fn is_settled(status: OrderStatus) -> bool {
     match status {
         OrderStatus::Pending
         | OrderStatus::Reserved
@@ -269,7 +269,7 @@ fn is_settled(status: OrderStatus) -> bool {
 
 /// Answers with an order whose command is durable: at once with 202, or, when the caller would
 /// rather wait, with 200 as soon as the order is where it was to go.
-async fn outcome(
+pub(super) async fn outcome(
     ask: &Ask,
     accepted: Answered<OrderView>,
     there: fn(OrderStatus) -> bool,
@@ -377,7 +377,7 @@ mod tests {
             status,
             items: Vec::new(),
             total: Money::new(1, Currency::EUR),
-            shipping_address: (),
+            shipping_address: None,
             payment_id: None,
             payment_attempts: 1,
             payment_failure: None,

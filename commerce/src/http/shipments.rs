@@ -19,7 +19,7 @@ use crate::shipping::{
 };
 
 /// A shipment with its address; without it once its customer is deleted.
-type ShipmentShown = ShipmentView<Option<Address>>;
+type ShipmentShown = ShipmentView<Address>;
 
 pub(super) fn routes(on: &mut Table) {
     let warehouse = Access::Only(Role::Warehouse);

@@ -85,6 +85,6 @@ impl Service for Identity {
             .publishes_outside::<PasswordChanged>()
             .publishes_outside::<UserAccountLocked>()
             .publishes_outside::<UserAccountUnlocked>()
-            .publishes_outside::<UserDeleted>();
+            .publishes::<UserDeleted>();
     }
 }

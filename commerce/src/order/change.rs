@@ -90,7 +90,11 @@ pub fn apply(
     change(&mut order);
     let after = order.status();
     let turn = cx.message_id().0;
-    let last = cx.get(TIMELINE, &(*id, order.entries))?;
+    // What this turn has written bears its time; anything else need not be looked up.
+    let last = match order.updated_at == cx.now() {
+        true => cx.get(TIMELINE, &(*id, order.entries))?,
+        false => None,
+    };
     let (number, shown) = match last {
         Some(last) if last.turn == turn => {
             let shown = TimelineEntry {

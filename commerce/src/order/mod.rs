@@ -14,7 +14,9 @@
 
 pub mod address;
 pub mod answers;
+pub mod cart;
 pub mod change;
+pub mod deletion;
 pub mod fulfilment;
 pub mod messages;
 pub mod price_list;
@@ -26,6 +28,7 @@ pub mod tables;
 pub mod take_back;
 
 pub use address::Address;
+pub use cart::{CartItem, CartOf, CartView, CheckOut, PutIntoCart, TakeFromCart};
 pub use fulfilment::{Deadlines, Fulfilment};
 pub use messages::{
     InventoryReservationReleased, InventoryReservationRequested, PaymentRefundRequested,

@@ -42,13 +42,9 @@ pub fn priced(
             )
             .with("product_id", product_id));
         }
-        let quantity = quantity(item)?;
+        let quantity = quantity(product_id, item.quantity)?;
         let Some(price) = price_of(product_id)?.filter(|price| price.published) else {
-            return Err(Rejection::invalid(
-                "unknown_product",
-                format!("product {product_id} cannot be ordered; take it off the order"),
-            )
-            .with("product_id", product_id));
+            return Err(unknown_product(product_id));
         };
         if price.price.currency != currency {
             return Err(MoneyError::CurrencyMismatch {
@@ -72,18 +68,27 @@ pub fn priced(
     Ok((lines, total))
 }
 
-fn quantity(item: &OrderItem) -> Result<u32, Rejection> {
-    match u32::try_from(item.quantity) {
-        Ok(quantity) if (1..=QUANTITY_MAX).contains(&item.quantity) => Ok(quantity),
+/// How many of a product are on a line.
+pub fn quantity(product_id: ProductId, asked: i64) -> Result<u32, Rejection> {
+    match u32::try_from(asked) {
+        Ok(quantity) if (1..=QUANTITY_MAX).contains(&asked) => Ok(quantity),
         Ok(_) | Err(_) => Err(Rejection::invalid(
             "invalid_quantity",
             format!(
-                "quantity {} of product {} is out of range; use 1 to {QUANTITY_MAX}",
-                item.quantity, item.product_id
+                "quantity {asked} of product {product_id} is out of range; use 1 to {QUANTITY_MAX}"
             ),
         )
-        .with("product_id", item.product_id)),
+        .with("product_id", product_id)),
     }
+}
+
+/// Why a line is refused whose product is not on the price list, or not to be ordered.
+pub fn unknown_product(product_id: ProductId) -> Rejection {
+    Rejection::invalid(
+        "unknown_product",
+        format!("product {product_id} cannot be ordered; leave it out"),
+    )
+    .with("product_id", product_id)
 }
 
 /// Whether the customer and the price list agree on what the order costs.

@@ -115,9 +115,9 @@ pub struct OrderView<A = Sealed<Address>> {
     pub items: Vec<OrderLine>,
     /// What it costs.
     pub total: Money,
-    /// Where it goes.
+    /// Where it goes; `None` once its customer is deleted.
     #[schema(value_type = Option<Address>)]
-    pub shipping_address: A,
+    pub shipping_address: Option<A>,
     /// What pays for it.
     pub payment_id: Option<PaymentId>,
     /// How often its payment was tried.
@@ -144,14 +144,14 @@ pub struct OrderView<A = Sealed<Address>> {
 
 impl<A> OrderView<A> {
     /// The order with another form of its address.
-    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> OrderView<B> {
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> Option<B>) -> OrderView<B> {
         OrderView {
             id: self.id,
             customer_id: self.customer_id,
             status: self.status,
             items: self.items,
             total: self.total,
-            shipping_address: form(self.shipping_address),
+            shipping_address: self.shipping_address.and_then(form),
             payment_id: self.payment_id,
             payment_attempts: self.payment_attempts,
             payment_failure: self.payment_failure,

@@ -7,8 +7,8 @@ use super::change::{self, Note};
 use super::fulfilment::{Course, Deadlines, Fulfilment, PAYMENT_ATTEMPTS_MAX};
 use super::pricing;
 use super::tables::{
-    ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER, ORDERS_BY_CUSTOMER_AND_STATUS, ORDERS_BY_STATUS,
-    Order, OrderFacts, PRICES, ReviewOf, TIMELINE, TakeBackFor,
+    CARTS, ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER, ORDERS_BY_CUSTOMER_AND_STATUS,
+    ORDERS_BY_STATUS, Order, OrderFacts, PRICES, ReviewOf, TIMELINE, TakeBackFor,
 };
 use super::{
     CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
@@ -48,15 +48,20 @@ impl Service for Orders {
             .index(ORDERS_BY_CUSTOMER_AND_STATUS)
             .table(ORDER_FACTS)
             .table(TIMELINE)
+            .table(CARTS)
             .table(PRICES);
         on.saga::<Fulfilment>();
         on.command(Self::place)
             .command(Self::cancel)
             .command(Self::retry_payment)
-            .command(Self::resolve);
+            .command(Self::resolve)
+            .command(Self::put_into_cart)
+            .command(Self::take_from_cart)
+            .command(Self::check_out);
         on.query(Self::by_id)
             .query(Self::list)
             .query(Self::timeline)
+            .query(Self::cart_of)
             .query(Self::price_of);
         on.event(Self::reserved)
             .event(Self::not_reserved)
@@ -76,13 +81,14 @@ impl Service for Orders {
             .event(Self::not_delivered)
             .event(Self::came_back)
             .event(Self::kept_back)
-            .event(Self::not_kept_back);
+            .event(Self::not_kept_back)
+            .event(Self::user_deleted);
         on.event(Self::product_created)
             .event(Self::product_updated)
             .event(Self::product_price_changed)
             .event(Self::product_published)
             .event(Self::product_unpublished);
-        on.timer(Self::refund_due);
+        on.timer(Self::refund_due).timer(Self::deletion_goes_on);
         on.sends::<Payment, CapturePayment>()
             .reply::<CapturePayment>(Self::capture_asked);
         on.publishes_outside::<OrderCreated>()
@@ -99,6 +105,16 @@ impl Service for Orders {
 
 impl Orders {
     fn place(&self, new: PlaceOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
+        self.accept(new, PlaceOrder::NAME, cx)
+    }
+
+    /// Accepts an order, or says which rule it breaks. `asked_by` is the command that brought it.
+    pub(super) fn accept(
+        &self,
+        new: PlaceOrder,
+        asked_by: &'static str,
+        cx: &mut Context<Self>,
+    ) -> Result<OrderView, Rejection> {
         let price_of = |product| Ok(cx.get(PRICES, &product)?);
         let (lines, total) = pricing::priced(&new.items, self.currency, price_of)?;
         pricing::agreed(total, new.expected_total)?;
@@ -112,7 +128,7 @@ impl Orders {
             ship_to: new.shipping_address.clone(),
         };
         cx.put(ORDER_FACTS, &id, &facts)?;
-        let note = Note::of_order(PlaceOrder::NAME);
+        let note = Note::of_order(asked_by);
         change::begin(&id, Order::new(customer_id, at), note, cx)?;
         cx.publish(OrderCreated {
             order_id: id,
@@ -139,7 +155,11 @@ impl Orders {
     fn cancel(&self, ask: CancelOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
-        unchanged(&id, &order, ask.if_version.as_deref())?;
+        unchanged(
+            &format!("order {id}"),
+            order.version,
+            ask.if_version.as_deref(),
+        )?;
         let reason = pricing::text("reason", &ask.reason)?;
         match order.status() {
             // Asking again changes nothing.
@@ -179,7 +199,11 @@ impl Orders {
     ) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, ask.customer_id, cx)?;
-        unchanged(&id, &order, ask.if_version.as_deref())?;
+        unchanged(
+            &format!("order {id}"),
+            order.version,
+            ask.if_version.as_deref(),
+        )?;
         let status = order.status();
         let not_failed = || {
             Rejection::conflict(
@@ -221,7 +245,11 @@ impl Orders {
     fn resolve(&self, ask: ResolveOrder, cx: &mut Context<Self>) -> Result<OrderView, Rejection> {
         let id = ask.order_id;
         let order = find(&id, None, cx)?;
-        unchanged(&id, &order, ask.if_version.as_deref())?;
+        unchanged(
+            &format!("order {id}"),
+            order.version,
+            ask.if_version.as_deref(),
+        )?;
         let reason = pricing::text("reason", &ask.reason)?;
         let not_in_review = || {
             let status = order.status();
@@ -361,19 +389,18 @@ fn show(id: &OrderId, view: &View<Orders>) -> Result<OrderView, Rejection> {
     Ok(order.view(*id, facts(id, view)?))
 }
 
-/// Whether the order is still the one, or one of those, that the caller has seen.
-fn unchanged(id: &OrderId, order: &Order, seen: Option<&[u64]>) -> Result<(), Rejection> {
+/// Whether something is still as the caller has seen it, in one of these versions.
+pub(super) fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
     match seen {
-        Some(seen) if !seen.contains(&order.version) => Err(Rejection::new(
+        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
             RejectionKind::Precondition,
             "version_changed",
             format!(
-                "order {id} has version {} by now, which is none of those asked for; look at it \
-                 and decide again",
-                order.version
+                "{what} has version {version} by now, which is none of those asked for; look at \
+                 it and decide again"
             ),
         )
-        .with("version", order.version)),
+        .with("version", version)),
         Some(_) | None => Ok(()),
     }
 }

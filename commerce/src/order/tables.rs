@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::ids::{OrderId, PaymentId, ProductId, ShipmentId, UserId};
 use crate::money::Money;
+use crate::order::cart::Cart;
 use crate::order::requests::{ListedProduct, OrderView, TimelineEntry};
 use crate::order::{Address, OrderLine, OrderStatus};
 use crate::privacy::Sealed;
@@ -37,6 +38,10 @@ pub const ORDER_FACTS: Table<OrderId, OrderFacts> = Table::new("order_facts");
 
 /// What has happened to each order, by order and number.
 pub const TIMELINE: Table<(OrderId, u32), Entry> = Table::new("order_timeline");
+
+/// What users mean to order. One row a user, kept as long as the user: its version must not begin
+/// again.
+pub const CARTS: Table<UserId, Cart> = Table::new("carts");
 
 /// The price list.
 pub const PRICES: Table<ProductId, Price> = Table::new("prices");
@@ -189,7 +194,7 @@ impl Order {
             status: self.status(),
             items: facts.lines,
             total: facts.total,
-            shipping_address: facts.ship_to,
+            shipping_address: Some(facts.ship_to),
             payment_id: self.payment_id,
             payment_attempts: self.payment_attempts,
             payment_failure: self.payment_failure,

@@ -270,9 +270,9 @@ pub struct ShipmentView<A = Sealed<Address>> {
     pub status: ShipmentStatus,
     /// What is in it.
     pub items: Vec<Units>,
-    /// Where it goes.
+    /// Where it goes; `None` once its customer is deleted.
     #[schema(value_type = Option<Address>)]
-    pub shipping_address: A,
+    pub shipping_address: Option<A>,
     /// Who carries it.
     pub carrier: Option<String>,
     /// How to follow it.
@@ -295,14 +295,14 @@ pub struct ShipmentView<A = Sealed<Address>> {
 
 impl<A> ShipmentView<A> {
     /// The parcel with another form of its address.
-    pub fn with_address<B>(self, form: impl FnOnce(A) -> B) -> ShipmentView<B> {
+    pub fn with_address<B>(self, form: impl FnOnce(A) -> Option<B>) -> ShipmentView<B> {
         ShipmentView {
             id: self.id,
             order_id: self.order_id,
             customer_id: self.customer_id,
             status: self.status,
             items: self.items,
-            shipping_address: form(self.shipping_address),
+            shipping_address: self.shipping_address.and_then(form),
             carrier: self.carrier,
             tracking_number: self.tracking_number,
             estimated_delivery: self.estimated_delivery,

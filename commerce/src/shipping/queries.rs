@@ -106,7 +106,7 @@ pub(super) fn show(
         customer_id: shipment.customer_id,
         status: shipment.status,
         items: shipment.lines,
-        shipping_address: shipment.ship_to,
+        shipping_address: Some(shipment.ship_to),
         carrier: shipment.carrier,
         tracking_number: shipment.tracking_number,
         estimated_delivery: shipment.estimated_delivery,

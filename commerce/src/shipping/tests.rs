@@ -466,7 +466,7 @@ fn a_parcel_reads_in_json_as_the_contract_says() {
     let shown = kit.query(ShipmentById { shipment_id: id }).unwrap();
     let sealed = serde_json::to_value(&shown).unwrap();
     assert_eq!(sealed["shipping_address"], serde_json::Value::Null);
-    let shown = shown.with_address(|sealed| keyring().open_sealed(&sealed).unwrap());
+    let shown = shown.with_address(|sealed| keyring().open_sealed(&sealed).ok());
     let json = serde_json::to_value(&shown).unwrap();
     assert_eq!(json["shipping_address"]["recipient"], "Ada");
     assert_eq!(json["status"], "pending");

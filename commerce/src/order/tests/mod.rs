@@ -2,6 +2,8 @@
 //! The order service under test: one shop, one order, and the answers that the others would give.
 
 mod cancelling;
+mod cart;
+mod deletion;
 mod handlers;
 mod interleavings;
 mod price_list;
