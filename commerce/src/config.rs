@@ -365,6 +365,44 @@ impl Config {
         checked(table, "as a whole")
     }
 
+    /// A step without any time would always fail, and a time that no clock reaches never end.
+    fn check_ranges(&self, origin: &str) -> Result<(), ConfigError> {
+        const DAYS_30_S: u64 = 30 * 24 * 60 * 60;
+        const MINUTES_10_MS: u64 = 10 * 60 * 1_000;
+        let (order, provider) = (&self.order, &self.provider);
+        for (name, value, range) in [
+            (
+                "order.reservation_ttl_s",
+                order.reservation_ttl_s,
+                1..=DAYS_30_S,
+            ),
+            ("order.reservation_s", order.reservation_s, 1..=DAYS_30_S),
+            (
+                "order.authorisation_s",
+                order.authorisation_s,
+                1..=DAYS_30_S,
+            ),
+            ("order.provider_s", order.provider_s, 1..=DAYS_30_S),
+            ("order.compensation_s", order.compensation_s, 1..=DAYS_30_S),
+            ("provider.answer_ms", provider.answer_ms, 0..=MINUTES_10_MS),
+            ("provider.slow_ms", provider.slow_ms, 0..=MINUTES_10_MS),
+            (
+                "provider.no_answer_ms",
+                provider.no_answer_ms,
+                0..=MINUTES_10_MS,
+            ),
+        ] {
+            if !range.contains(&value) {
+                let (least, most) = range.into_inner();
+                return Err(ConfigError::Value {
+                    origin: origin.to_owned(),
+                    detail: format!("{name} is {value}; use {least} to {most}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The address to listen on.
     pub fn address(&self) -> Result<SocketAddr, ConfigError> {
         let listen = match self.listen.strip_prefix("localhost:") {
@@ -452,12 +490,14 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
 }
 
 fn checked(table: Table, origin: &str) -> Result<Config, ConfigError> {
-    table
+    let config: Config = table
         .try_into()
         .map_err(|error: toml::de::Error| ConfigError::Value {
             origin: origin.to_owned(),
             detail: error.to_string().trim().replace('\n', " "),
-        })
+        })?;
+    config.check_ranges(origin)?;
+    Ok(config)
 }
 
 fn overlay(under: &mut Table, over: Table) {
@@ -579,6 +619,21 @@ mod tests {
         for listen in ["8080", "nowhere", ""] {
             assert!(matches!(address(listen), Err(ConfigError::Listen { .. })));
         }
+    }
+
+    #[test]
+    fn a_step_has_some_time_and_not_for_ever() {
+        for (text, name) in [
+            ("[order]\nprovider_s = 0", "order.provider_s"),
+            ("[order]\ncompensation_s = 2592001", "order.compensation_s"),
+            ("[provider]\nslow_ms = 600001", "provider.slow_ms"),
+        ] {
+            let file = file(text);
+            let error = Config::load(Table::new(), Some(file.path()), |_| None).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let right = file("[order]\nprovider_s = 1\ncompensation_s = 2592000");
+        assert!(Config::load(Table::new(), Some(right.path()), |_| None).is_ok());
     }
 
     #[test]
