@@ -75,7 +75,7 @@ impl Service for Catalog {
             .publishes::<ProductPriceChanged>()
             .publishes::<ProductPublished>()
             .publishes::<ProductUnpublished>()
-            .publishes::<ProductViewed>();
+            .publishes_outside::<ProductViewed>();
     }
 }
 

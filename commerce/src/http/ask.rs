@@ -36,6 +36,11 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
 }
 
+/// A body that says nothing.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 /// Money in a request.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
