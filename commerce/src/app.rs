@@ -216,9 +216,26 @@ pub fn topology() -> Result<Topology, TopologyError> {
     builder(&Config::default(), provider, keyring, Arc::new(NoSender)).topology()
 }
 
-/// The services with their configuration, over a payment provider, the keys of personal data and
-/// what carries letters.
+/// A system over the configured data directory, with all services.
 pub fn builder(
+    config: &Config,
+    provider: Arc<dyn PaymentProvider>,
+    keyring: Keyring,
+    letters: Arc<dyn Sender>,
+) -> SystemBuilder {
+    services(
+        System::open(&config.data),
+        config,
+        provider,
+        keyring,
+        letters,
+    )
+}
+
+/// Puts the services with their configuration onto a system: over a payment provider, the keys of
+/// personal data and what carries letters.
+pub fn services(
+    onto: SystemBuilder,
     config: &Config,
     provider: Arc<dyn PaymentProvider>,
     keyring: Keyring,
@@ -233,33 +250,32 @@ pub fn builder(
     notifications.retention = days(told.retention_days.into());
     let mut payment = Payment::new(provider, keyring.clone());
     payment.answer_within = seconds(config.order.provider_s);
-    System::open(&config.data)
-        .service(Identity {
-            keyring: keyring.clone(),
-            limits: config.sessions(),
-        })
-        .service(Catalog {
-            currency: config.currency,
-        })
-        .service(Orders {
-            currency: config.currency,
-            deadlines: Deadlines {
-                reservation: seconds(config.order.reservation_s),
-                authorisation: seconds(config.order.authorisation_s),
-                compensation: seconds(config.order.compensation_s),
-            },
-        })
-        .service(payment)
-        .service(Inventory {
-            reservation_ttl: seconds(config.order.reservation_ttl_s),
-            reorder_level: config.inventory.reorder_level,
-            ..Inventory::default()
-        })
-        .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
-        .service(Analytics {
-            currency: config.currency,
-        })
-        .service(notifications)
+    onto.service(Identity {
+        keyring: keyring.clone(),
+        limits: config.sessions(),
+    })
+    .service(Catalog {
+        currency: config.currency,
+    })
+    .service(Orders {
+        currency: config.currency,
+        deadlines: Deadlines {
+            reservation: seconds(config.order.reservation_s),
+            authorisation: seconds(config.order.authorisation_s),
+            compensation: seconds(config.order.compensation_s),
+        },
+    })
+    .service(payment)
+    .service(Inventory {
+        reservation_ttl: seconds(config.order.reservation_ttl_s),
+        reorder_level: config.inventory.reorder_level,
+        ..Inventory::default()
+    })
+    .service(Shipping::new(Arc::new(SimulatedCarrier), keyring))
+    .service(Analytics {
+        currency: config.currency,
+    })
+    .service(notifications)
 }
 
 /// What carries letters, as configured. Nothing is written or connected yet.

@@ -239,7 +239,7 @@ fn a_disk_that_fills_up_refuses_orders_and_goes_on_when_there_is_room() {
     server.kill();
     match Server::try_start(&data, &[], &[]) {
         Ok(server) => {
-            // With the token from before: signing in is a change, and there is no room for it.
+            // Nobody new gets in: a session that is not durable is none. Who is in can look.
             client.move_to(&server.address);
             assert_orders(&mut client, &orders);
             server.kill();
