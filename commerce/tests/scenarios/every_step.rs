@@ -43,7 +43,6 @@ async fn at_every_step<T>(
         if over {
             if seed == 0 {
                 assert!(n > 15, "{n} things are no story");
-                eprintln!("{n} steps");
             }
             return;
         }
