@@ -35,9 +35,8 @@ impl Saga for Checkout {
 
     fn steps(steps: &mut Steps<Self>) {
         let stock = steps.step("stock").publishes(|s| TakeStock(*s.id, *s.data));
-        stock
-            .succeeds_on(|e: &StockTaken| e.0)
-            .deadline(seconds(30));
+        stock.succeeds_on(|e: &StockTaken| e.0);
+        stock.deadline(seconds(30));
         stock.undo_publishes(|s| PutBack(*s.id, *s.data));
         stock.undone_on(|e: &StockBack| e.0);
         let money = steps.step("money").publishes(|s| Charge(*s.id, *s.data));
@@ -67,9 +66,8 @@ struct Stock;
 impl Service for Stock {
     const NAME: &'static str = "stock";
     fn handlers(on: &mut Handlers<Self>) {
-        on.table(LEFT)
-            .publishes::<StockTaken>()
-            .publishes::<StockBack>();
+        on.publishes::<StockTaken>().publishes::<StockBack>();
+        on.table(LEFT);
         on.event(|_, TakeStock(order, cents), cx| {
             let left = cx.get(LEFT, &())?.unwrap_or(10);
             cx.put(LEFT, &(), &(left - 1))?;
@@ -101,11 +99,9 @@ impl Service for Payment {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = std::env::args()
-        .nth(1)
-        .unwrap_or("./checkout-data".to_owned());
-    let builder = System::open(dir).service(Orders).service(Stock);
-    let system = builder.service(Payment).start().await?;
+    let dir = std::env::args().nth(1);
+    let builder = System::open(dir.as_deref().unwrap_or("./checkout-data")).service(Orders);
+    let system = builder.service(Stock).service(Payment).start().await?;
     let orders = system.service::<Orders>();
     for (order, cents) in [(1, 2_000), (2, 50_000)] {
         let watch = orders.watch(&order);

@@ -83,6 +83,7 @@ fn main() -> Result<(), redeliver::TopologyError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use redeliver::testing::{ServiceKit, TestSystem};
 

@@ -67,7 +67,7 @@ pub struct FeedPage {
 #[derive(Debug, Clone)]
 pub enum FeedItem {
     /// An event.
-    Event(PublishedEvent),
+    Event(Box<PublishedEvent>),
     /// Numbers whose events cannot be read.
     Gap(Gap),
 }
@@ -251,7 +251,7 @@ impl EventFeed {
             }
             let number = event.number;
             items.push(match self.published(event, &mut names) {
-                Ok(event) => FeedItem::Event(event),
+                Ok(event) => FeedItem::Event(Box::new(event)),
                 Err(error) => {
                     tracing::warn!(number = number.0, %error, "a published event cannot be read");
                     FeedItem::Gap(reasoned(number, number, EventNumber(0)))

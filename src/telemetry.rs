@@ -41,6 +41,43 @@
 //! | error | `turn failed` | code, error | look at the store |
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |
-//! | debug | `no request` | request_id, status | it could not be read; the client was told |
 //! | debug | `event stream ended` | reason | |
+//! | debug | `no request` | request_id, status | it could not be read; the client was told |
 //! | debug | `connection ended early` | peer, error | |
+//!
+//! What `http::metrics` shows: names, kinds and labels are public API too, and
+//! `tests/http` compares this table with what a server answers.
+//!
+//! | metric | kind | labels | what it is |
+//! |---|---|---|---|
+//! | `redeliver_ready` | gauge | | 1 if the system can take work |
+//! | `redeliver_service_restarts_total` | counter | service | Restarts of any of its actors |
+//! | `redeliver_service_panics_total` | counter | service | Panics of its handlers |
+//! | `redeliver_service_turns_total` | counter | service | Turns committed |
+//! | `redeliver_service_requests_waiting` | gauge | service | Requests from outside that wait for a turn |
+//! | `redeliver_service_messages_waiting` | gauge | service | Messages of services that wait for a turn |
+//! | `redeliver_service_parked` | gauge | service | Messages parked for another attempt |
+//! | `redeliver_service_timers` | gauge | service | Timers set |
+//! | `redeliver_service_activities` | gauge | service | Activities whose end has not been handled |
+//! | `redeliver_service_dead_letters` | gauge | service | Dead letters kept |
+//! | `redeliver_service_up` | gauge | service | 1 if the service runs |
+//! | `redeliver_stream_sent_total` | counter | from, to | Messages promised since the stream began |
+//! | `redeliver_stream_accepted_total` | counter | from, to | Messages that the receiver has consumed |
+//! | `redeliver_stream_applied_total` | counter | from, to | Turns that succeeded |
+//! | `redeliver_stream_rejected_total` | counter | from, to | Messages refused, with the sender told |
+//! | `redeliver_stream_discarded_total` | counter | from, to | Dead letters thrown away |
+//! | `redeliver_stream_waiting` | gauge | from, to | Messages that wait in the outbox |
+//! | `redeliver_stream_parked` | gauge | from, to | Messages parked for another attempt |
+//! | `redeliver_stream_dead` | gauge | from, to | Dead letters |
+//! | `redeliver_store_queued_position` | gauge | | Newest position queued |
+//! | `redeliver_store_durable_position` | gauge | | Newest durable position |
+//! | `redeliver_store_checkpoint_position` | gauge | | Position of the last checkpoint |
+//! | `redeliver_store_uncheckpointed_bytes` | gauge | | Bytes not yet checkpointed |
+//! | `redeliver_store_journal_bytes_total` | counter | | Bytes written to the journal |
+//! | `redeliver_store_journal_syncs_total` | counter | | Syncs of the journal |
+//! | `redeliver_store_disk_syncs_total` | counter | | Syncs of any file or directory |
+//! | `redeliver_recovered_commits` | gauge | | Commits that the last start replayed |
+//! | `redeliver_service_state` | gauge | service, state | 1 for the state that the service is in |
+//! | `redeliver_recovered_seconds` | gauge | | How long the last start took to recover |
+//! | `redeliver_events_last` | gauge | | Number of the newest durable event |
+//! | `redeliver_http_answers_total` | counter | status | Answers of this server, by status |

@@ -57,7 +57,7 @@ async fn read_all(
             assert_eq!(first, after + 1, "{item:?}");
             after = last;
             match item {
-                FeedItem::Event(event) => events.push(event),
+                FeedItem::Event(event) => events.push(*event),
                 FeedItem::Gap(gap) => gaps.push(gap),
             }
         }
@@ -259,4 +259,23 @@ async fn a_number_from_elsewhere_is_told_and_reading_goes_on_at_the_end() {
         (4, 99, GapReason::Unknown)
     );
     assert_eq!(page.through, EventNumber(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_events_go_while_nothing_happens() {
+    let mut test = TestSystem::start(9, both(&Copies::default()))
+        .await
+        .unwrap();
+    take(test.system(), 1..=20).await;
+    // An orderly end puts them into the log.
+    test.reopen().await.unwrap();
+    test.advance(redeliver::days(6)).await;
+    let (events, _) = read_all(&test.system().events(), 0, 10).await;
+    assert_eq!(events.len(), 20);
+    test.advance(redeliver::days(2)).await;
+    let (events, gaps) = read_all(&test.system().events(), 0, 10).await;
+    assert_eq!((events.len(), gaps.len()), (0, 1));
+    // Numbers go on where they were.
+    take(test.system(), 1..=1).await;
+    assert_eq!(test.system().events().last(), EventNumber(21));
 }

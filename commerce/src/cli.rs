@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::bench::{self, BenchArgs};
 use crate::config::{Config, ConfigError};
+use crate::demo_report::{self, DemoReportArgs};
 use crate::{app, serve};
 
 /// A shop of durable services in one process and one data directory.
@@ -24,8 +25,9 @@ use crate::{app, serve};
     args_conflicts_with_subcommands = true,
     after_help = "Every option is also an environment variable (--data is COMMERCE_DATA) and a \
                   name in the configuration file.\n\n\
-                  Exit codes: 0 success, 1 failure (also: address in use), 2 usage, 74 damaged \
-                  data or I/O error, 75 data directory in use, 78 configuration."
+                  Exit codes: 0 success, 1 failure (also: address in use), 2 usage, 69 no \
+                  server answers and there is no data directory, 74 damaged data or I/O \
+                  error, 75 data directory in use, 78 configuration."
 )]
 struct Cli {
     #[command(flatten)]
@@ -43,6 +45,15 @@ enum Asked {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show in tables what has happened in the shop: asks the server, or opens the data directory
+    /// if none answers
+    DemoReport {
+        /// Configuration file
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        args: DemoReportArgs,
     },
     /// Drive the shop and measure it
     Bench {
@@ -65,6 +76,12 @@ struct ServeArgs {
     /// Leave an empty data directory without products
     #[arg(long)]
     no_seed: bool,
+    /// Also run a shopper and a warehouse, so that there is something to see
+    #[arg(long)]
+    demo: bool,
+    /// What the shopper does in a minute, 1 to 1200 [default: 30]
+    #[arg(long, value_name = "ORDERS_PER_MINUTE", value_parser = clap::value_parser!(u32).range(1..=1200))]
+    demo_rate: Option<u32>,
     /// What to log to standard error: a level, or directives such as info,redeliver=debug
     /// [default: info]
     #[arg(long, value_name = "DIRECTIVES")]
@@ -80,6 +97,8 @@ struct ServeArgs {
 pub enum Exit {
     /// Something failed; what, stands on standard error.
     Failure = 1,
+    /// No server answers and there is no data directory.
+    Unavailable = 69,
     /// Data is damaged, or the disk failed.
     Data = 74,
     /// Another process has the data directory.
@@ -109,6 +128,11 @@ impl Failure {
             exit,
             sentence: sentence.into(),
         }
+    }
+
+    /// How the process ends.
+    pub fn exit(&self) -> Exit {
+        self.exit
     }
 }
 
@@ -145,6 +169,10 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Asked::Topology { json } => topology(json),
+        Asked::DemoReport { config, args } => {
+            let config = configured(config, args.flags())?;
+            print(&on_runtime(&config, demo_report::run(&config, &args))??)
+        }
         Asked::Bench { config, args } => {
             let config = configured(config, Table::new())?;
             on_runtime(&config, bench::run(&config, &args))??;
@@ -172,12 +200,20 @@ impl ServeArgs {
         let text = |name: &str, value: Option<String>| {
             value.map(|value| (name.to_owned(), Value::String(value)))
         };
+        let mut demo = Table::new();
+        if self.demo {
+            demo.insert("enabled".to_owned(), Value::Boolean(true));
+        }
+        if let Some(rate) = self.demo_rate {
+            demo.insert("orders_per_minute".to_owned(), Value::Integer(rate.into()));
+        }
         [
             text("data", self.data),
             text("listen", self.listen),
             text("log", self.log),
             self.no_seed
                 .then(|| ("no_seed".to_owned(), Value::Boolean(true))),
+            (!demo.is_empty()).then(|| ("demo".to_owned(), Value::Table(demo))),
         ]
         .into_iter()
         .flatten()
@@ -282,13 +318,18 @@ fn topology(json: bool) -> Result<ExitCode, Failure> {
     } else {
         lines(&shown)
     };
+    print(&text)
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // Whoever read it has read enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(failure(format!(
-            "standard output cannot be written: {error}"
-        ))),
+        Err(error) => Err(Failure::new(
+            Exit::Failure,
+            format!("standard output cannot be written: {error}"),
+        )),
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use redeliver::clock::{Clock, SystemClock};
 use redeliver::http::ServerConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -50,6 +51,54 @@ pub struct Config {
     pub inventory: InventoryConfig,
     /// How users are told what happens.
     pub notification: NotificationConfig,
+    /// A shopper and a warehouse that keep the shop alive. `demo = true` is short for
+    /// `demo.enabled = true`, in the file and, as `COMMERCE_DEMO`, in the environment.
+    pub demo: DemoConfig,
+}
+
+/// Orders a minute at most that a demo places.
+pub const DEMO_ORDERS_PER_MINUTE_MAX: u32 = 1_200;
+
+/// A shopper and a warehouse that keep the shop alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DemoConfig {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Orders a minute, or other things that a shopper does: 1 to 1,200.
+    pub orders_per_minute: u32,
+    /// Where chance begins; 0 for another one at each start.
+    pub seed: u64,
+}
+
+impl DemoConfig {
+    /// Orders a minute.
+    pub fn rate(&self) -> u32 {
+        self.orders_per_minute.clamp(1, DEMO_ORDERS_PER_MINUTE_MAX)
+    }
+
+    /// Time between two orders.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(60) / self.rate()
+    }
+
+    /// Where chance begins this time.
+    pub fn seed(&self) -> u64 {
+        match self.seed {
+            0 => SystemClock.entropy(),
+            seed => seed,
+        }
+    }
+}
+
+impl Default for DemoConfig {
+    fn default() -> DemoConfig {
+        DemoConfig {
+            enabled: false,
+            orders_per_minute: 30,
+            seed: 0,
+        }
+    }
 }
 
 /// What counts as little stock.
@@ -254,6 +303,7 @@ impl Default for Config {
             provider: ProviderConfig::default(),
             inventory: InventoryConfig::default(),
             notification: NotificationConfig::default(),
+            demo: DemoConfig::default(),
         }
     }
 }
@@ -362,7 +412,55 @@ impl Config {
         }
         from_environment(&mut table, "COMMERCE", &variable)?;
         overlay(&mut table, flags);
-        checked(table, "as a whole")
+        let config = checked(table, "as a whole")?;
+        let rate = config.demo.orders_per_minute;
+        if rate != config.demo.rate() {
+            return Err(ConfigError::Value {
+                origin: "demo.orders_per_minute".to_owned(),
+                detail: format!(
+                    "{rate} orders a minute are out of range; use 1 to {DEMO_ORDERS_PER_MINUTE_MAX}"
+                ),
+            });
+        }
+        Ok(config)
+    }
+
+    /// A step without any time would always fail, and a time that no clock reaches never end.
+    fn check_ranges(&self, origin: &str) -> Result<(), ConfigError> {
+        const DAYS_30_S: u64 = 30 * 24 * 60 * 60;
+        const MINUTES_10_MS: u64 = 10 * 60 * 1_000;
+        let (order, provider) = (&self.order, &self.provider);
+        for (name, value, range) in [
+            (
+                "order.reservation_ttl_s",
+                order.reservation_ttl_s,
+                1..=DAYS_30_S,
+            ),
+            ("order.reservation_s", order.reservation_s, 1..=DAYS_30_S),
+            (
+                "order.authorisation_s",
+                order.authorisation_s,
+                1..=DAYS_30_S,
+            ),
+            ("order.provider_s", order.provider_s, 1..=DAYS_30_S),
+            ("order.compensation_s", order.compensation_s, 1..=DAYS_30_S),
+            ("provider.answer_ms", provider.answer_ms, 0..=MINUTES_10_MS),
+            ("provider.slow_ms", provider.slow_ms, 0..=MINUTES_10_MS),
+            (
+                "provider.no_answer_ms",
+                provider.no_answer_ms,
+                0..=MINUTES_10_MS,
+            ),
+        ] {
+            if !range.contains(&value) {
+                let (least, most) = range.into_inner();
+                return Err(ConfigError::Value {
+                    origin: origin.to_owned(),
+                    detail: format!("{name} is {value}; use {least} to {most}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The address to listen on.
@@ -447,17 +545,29 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         detail: detail.trim().replace('\n', " "),
     };
     let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    text.parse()
-        .map_err(|e: toml::de::Error| error(e.to_string()))
+    let mut table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| error(e.to_string()))?;
+    if let Some(enabled @ Value::Boolean(_)) = table.get("demo").cloned() {
+        table.insert("demo".to_owned(), enabling(enabled));
+    }
+    Ok(table)
+}
+
+/// What is on or off and has more to it.
+fn enabling(enabled: Value) -> Value {
+    Value::Table(Table::from_iter([("enabled".to_owned(), enabled)]))
 }
 
 fn checked(table: Table, origin: &str) -> Result<Config, ConfigError> {
-    table
+    let config: Config = table
         .try_into()
         .map_err(|error: toml::de::Error| ConfigError::Value {
             origin: origin.to_owned(),
             detail: error.to_string().trim().replace('\n', " "),
-        })
+        })?;
+    config.check_ranges(origin)?;
+    Ok(config)
 }
 
 fn overlay(under: &mut Table, over: Table) {
@@ -478,9 +588,14 @@ fn from_environment(
 ) -> Result<(), ConfigError> {
     for (key, value) in table.iter_mut() {
         let name = format!("{prefix}_{}", key.to_uppercase());
+        let mut value = value;
         if let Value::Table(inner) = value {
             from_environment(inner, &name, variable)?;
-            continue;
+            // The name of the whole turns it on.
+            match inner.get_mut("enabled") {
+                Some(enabled) => value = enabled,
+                None => continue,
+            }
         }
         let Some(text) = variable(&name) else {
             continue;
@@ -578,6 +693,38 @@ mod tests {
         }
         for listen in ["8080", "nowhere", ""] {
             assert!(matches!(address(listen), Err(ConfigError::Listen { .. })));
+        }
+    }
+
+    #[test]
+    fn a_step_has_some_time_and_not_for_ever() {
+        for (text, name) in [
+            ("[order]\nprovider_s = 0", "order.provider_s"),
+            ("[order]\ncompensation_s = 2592001", "order.compensation_s"),
+            ("[provider]\nslow_ms = 600001", "provider.slow_ms"),
+        ] {
+            let file = file(text);
+            let error = Config::load(Table::new(), Some(file.path()), |_| None).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let right = file("[order]\nprovider_s = 1\ncompensation_s = 2592000");
+        assert!(Config::load(Table::new(), Some(right.path()), |_| None).is_ok());
+    }
+
+    #[test]
+    fn a_demo_is_turned_on_by_its_name_and_its_rate_is_bounded() {
+        let on = |name: &str| (name == "COMMERCE_DEMO").then(|| "true".to_owned());
+        let config = Config::load(Table::new(), None, on).unwrap();
+        assert!(config.demo.enabled && config.demo.orders_per_minute == 30);
+        for text in ["demo = true", "[demo]\nenabled = true"] {
+            let file = file(text);
+            let config = Config::load(Table::new(), Some(file.path()), |_| None).unwrap();
+            assert!(config.demo.enabled, "{text}");
+        }
+        for rate in ["0", "1201"] {
+            let rate =
+                |name: &str| (name == "COMMERCE_DEMO_ORDERS_PER_MINUTE").then(|| rate.to_owned());
+            assert!(Config::load(Table::new(), None, rate).is_err());
         }
     }
 

@@ -18,6 +18,8 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod demo_report;
 pub mod http;
 pub mod seed;
 pub mod serve;

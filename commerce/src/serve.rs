@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{Ledger, OpenShopError, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
+use crate::demo::Demo;
 use crate::http;
 use crate::identity::Password;
 use crate::identity::accounts::{AccountError, FIRST_ADMIN_EMAIL};
@@ -113,11 +114,18 @@ async fn run(
         drain.clone().cancelled_owned(),
     ));
     ready(address);
+    let demo = config
+        .demo
+        .enabled
+        .then(|| Demo::start(shop, config.currency, &config.demo));
     let closed = tokio::select! {
         () = stop.asked() => None,
         error = shop.system.closed() => Some(error),
     };
     drain.cancel();
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
     if let Some(error) = closed {
         // Nothing can be answered any more; whoever waits learns it from the closed connection.
         serving.abort();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use commerce::analytics::Analytics;
 use commerce::catalog::{Catalog, CreateCategory, CreateProduct, PublishProduct};
 use commerce::identity::UserDeleted;
 use commerce::ids::{OrderId, ProductId, UserId};
@@ -81,6 +82,7 @@ impl Shop {
         let keys = keyring.clone();
         let test = TestSystem::start(11, move |system| {
             system
+                .service(Analytics::default())
                 .service(Catalog::default())
                 .service(Registry)
                 .service(Orders::default())

@@ -311,7 +311,7 @@ enum Ended {
     ReaderGone,
     ReaderTooSlow,
     NotAllowed,
-    FeedEnded,
+    NoMoreEvents,
 }
 
 impl<V: EventView> Streaming<V> {
@@ -343,7 +343,7 @@ impl<V: EventView> Streaming<V> {
                 biased;
                 _ = beat.tick() => self.send(self.alive(at)).await.map(|()| self.told = Some(at)),
                 news = self.feed.news(at) => match news {
-                    None => Err(Ended::FeedEnded),
+                    None => Err(Ended::NoMoreEvents),
                     Some(_) => self.page(&mut at, &mut beat).await,
                 },
             };
@@ -356,7 +356,7 @@ impl<V: EventView> Streaming<V> {
     /// Shows what comes next.
     async fn page(&mut self, at: &mut EventNumber, beat: &mut Interval) -> Result<(), Ended> {
         let page = self.feed.read(*at, PAGE_EVENTS).await;
-        let page = page.map_err(|_| Ended::FeedEnded)?;
+        let page = page.map_err(|_| Ended::NoMoreEvents)?;
         for item in page.items {
             let (number, piece) = match item {
                 FeedItem::Gap(gap) => (

@@ -48,6 +48,7 @@ pub(super) async fn answer(
         %peer,
     );
     let answer = routed(request, peer, &id, shared).instrument(span).await;
+    shared.traffic.count(answer.status());
     guarded(answer, &id, running)
 }
 
@@ -77,6 +78,7 @@ async fn routed(
     extensions.insert(id.clone());
     extensions.insert(Draining(shared.draining.clone()));
     extensions.insert(allowed.clone());
+    extensions.insert(shared.traffic.clone());
     let request =
         request.map(|body| RequestBody::new(body, config.body_bytes_max, config.body_timeout));
     let fate = request.body().fate();

@@ -10,7 +10,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const BYTES_MAX: usize = 255;
 
 /// The idempotency key of a request: its `Idempotency-Key`, good for this caller, method and path
-/// alone, with the body that it stands for. `None` without the header; a problem if there are
+/// alone, with the body that it stands for, or a digest of it. `None` without the header; a problem if there are
 /// several, or one that is no key.
 ///
 /// ```

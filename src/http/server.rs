@@ -20,6 +20,7 @@ use warp::{Filter, Rejection, Reply};
 
 use super::connection;
 use super::exchange::Routes;
+use super::metrics::Traffic;
 use super::recover::recover;
 use crate::clock::{Clock, SystemClock};
 use crate::persistence::open_files::connections_max;
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     pub(super) connection_count: AtomicU64,
     pub(super) cut_off_count: AtomicU64,
     pub(super) request_count: AtomicU64,
+    pub(super) traffic: Traffic,
     /// What was sent and was no request.
     pub(super) refused_count: AtomicU64,
     /// Tells the request ids of this server from those of others.
@@ -131,6 +133,7 @@ where
         connection_count: AtomicU64::new(0),
         cut_off_count: AtomicU64::new(0),
         request_count: AtomicU64::new(0),
+        traffic: Traffic::default(),
         refused_count: AtomicU64::new(0),
         id_prefix: SystemClock.entropy(),
     });

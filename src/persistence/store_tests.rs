@@ -9,13 +9,14 @@ use std::sync::mpsc;
 use bytes::Bytes;
 
 use super::engine::Direction;
+use super::events::EventLimits;
 use super::open::Recovered;
 use super::options::{Driving, StoreOptions};
 use super::real_disk::RealDisk;
 use super::sim_engine::SimEngine;
 use super::sled::SledFactory;
 use super::store::Store;
-use crate::clock::{SystemClock, Timestamp};
+use crate::clock::{SystemClock, Timestamp, days};
 use crate::commit::*;
 use crate::error::{OpenError, StoreError};
 
@@ -25,6 +26,8 @@ fn options(dir: &Path) -> StoreOptions {
         first_segment_bytes: 64 << 10,
         reserve_bytes: 0,
         low_space_bytes: 0,
+        // The commits of these tests are as old as time itself.
+        events: EventLimits::of(days(100_000), 1 << 30),
         ..StoreOptions::new(dir)
     }
 }

@@ -4,6 +4,7 @@
 
 mod client;
 mod drain;
+mod events;
 mod facade;
 mod limits;
 mod problems;

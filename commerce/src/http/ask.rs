@@ -36,6 +36,11 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
 }
 
+/// A body that says nothing.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 /// Money in a request.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -177,8 +182,8 @@ impl Ask {
             path,
             ..
         } = self;
-        // Under a secret, because the digest is stored and a body may hold a password or an address
-        // that could be guessed.
+        // A digest under a secret, because it is stored and a body may hold a password or an
+        // address that could be guessed.
         let body = self.shop.keyring.digest("request body", &self.body);
         idempotency_key(&self.headers, &caller.name, method, path, &body.0)
     }

@@ -86,6 +86,7 @@ fn writing(on: &mut Table) {
         .answers::<ProductView>(StatusCode::OK);
     on.post("/catalog/products/{product_id}/publish", WRITER, publish)
         .about("Lets everybody see and order a product, which needs a price and a category.")
+        .may_take::<Empty>()
         .versioned()
         .answers::<ProductView>(StatusCode::OK);
     on.post(
@@ -94,6 +95,7 @@ fn writing(on: &mut Table) {
         unpublish,
     )
     .about("Hides a product, which then cannot be ordered.")
+    .may_take::<Empty>()
     .versioned()
     .answers::<ProductView>(StatusCode::OK);
     on.post("/catalog/products/{product_id}/images", WRITER, images)
@@ -292,11 +294,11 @@ async fn prices(ask: Ask) -> Answer {
 /// A body that says nothing.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(super) struct Empty {}
 
 async fn publish(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let Nothing {} = ask.json_or_nothing()?;
+    let Empty {} = ask.json_or_nothing()?;
     let if_version = ask.if_version()?;
     let command = PublishProduct {
         product_id,
@@ -307,7 +309,7 @@ async fn publish(ask: Ask) -> Answer {
 
 async fn unpublish(ask: Ask) -> Answer {
     let product_id = ask.id()?;
-    let Nothing {} = ask.json_or_nothing()?;
+    let Empty {} = ask.json_or_nothing()?;
     let if_version = ask.if_version()?;
     let command = UnpublishProduct {
         product_id,

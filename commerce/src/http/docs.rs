@@ -53,6 +53,9 @@ pub(super) fn tell_of_the_rest(on: &mut Table) {
     on.elsewhere("/readyz", Access::Public)
         .about("Whether the shop can take work; 503 with every check if not.")
         .answers_as("application/json");
+    on.elsewhere("/metrics", Access::Public)
+        .about("The shop's figures, as Prometheus reads them.")
+        .answers_as("text/plain; version=0.0.4; charset=utf-8");
     on.elsewhere("/admin/system", Access::Only(Role::Operator))
         .about("The running system: its services, its streams, what was recovered.")
         .answers_as("application/json");

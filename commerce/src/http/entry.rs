@@ -39,7 +39,6 @@ pub(super) struct Entry {
     pub(super) is_versioned: bool,
     /// It waits for the outcome when asked to: `Prefer: wait`.
     pub(super) may_wait: bool,
-    tag: Option<&'static str>,
     segments: Vec<String>,
     /// `None` if it is answered before the table is asked.
     pub(super) route: Option<Route>,
@@ -87,12 +86,6 @@ impl Entry {
     /// What the route does, in one line.
     pub(super) fn about(&mut self, text: &'static str) -> &mut Entry {
         self.about = text;
-        self
-    }
-
-    /// Which service it belongs to, if its path does not tell.
-    pub(super) fn tag(&mut self, service: &'static str) -> &mut Entry {
-        self.tag = Some(service);
         self
     }
 
@@ -187,7 +180,6 @@ impl Entry {
             parameters: Vec::new(),
             is_versioned: false,
             may_wait: false,
-            tag: None,
             segments: segments(under)
                 .chain(segments(path))
                 .map(str::to_owned)
@@ -209,9 +201,6 @@ impl Entry {
 
     /// The service it belongs to.
     pub(super) fn service(&self) -> &'static str {
-        if let Some(service) = self.tag {
-            return service;
-        }
         let under = self.path.strip_prefix(API).unwrap_or_default();
         match segments(under).next().unwrap_or_default() {
             "auth" => "identity",

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use redeliver::http::{
     EventStreams, EventStreamsConfig, EventView, Problem, Show, Shown, resume_after,
@@ -23,6 +24,9 @@ use crate::ids::{OrderId, UserId};
 use crate::order::OrderById;
 use crate::time::rfc3339;
 
+/// Streams that one user may have open: a browser's tabs, a script or two. Together they could
+/// otherwise take the places of everybody else.
+const STREAMS_OF_USER_MAX: usize = 16;
 /// Orders of which it is remembered whose they are.
 const OWNERS_MAX: usize = 10_000;
 
@@ -53,6 +57,7 @@ pub(super) fn routes(on: &mut Table) {
 struct Streams {
     streams: EventStreams,
     owners: Arc<Owners>,
+    readers: Arc<Readers>,
 }
 
 impl Streams {
@@ -60,6 +65,7 @@ impl Streams {
         Streams {
             streams: EventStreams::new(&shop.system, EventStreamsConfig::default()),
             owners: Arc::default(),
+            readers: Arc::default(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Streams {
             order: order(&ask)?,
         };
         let view = Seen {
+            _place: Readers::place(&self.readers, ask.caller.user)?,
             shop: ask.shop,
             headers: ask.headers,
             caller: ask.caller,
@@ -128,6 +135,7 @@ struct Seen {
     caller: Caller,
     wanted: Wanted,
     owners: Arc<Owners>,
+    _place: Place,
 }
 
 impl EventView for Seen {
@@ -269,6 +277,52 @@ impl Owners {
     }
 }
 
+/// How many streams each user has open.
+#[derive(Default)]
+struct Readers(Mutex<HashMap<UserId, usize>>);
+
+/// One of a user's streams, for as long as it is open.
+struct Place {
+    readers: Arc<Readers>,
+    user: UserId,
+}
+
+impl Readers {
+    fn place(readers: &Arc<Readers>, user: UserId) -> Result<Place, Problem> {
+        let mut open = readers.open();
+        let count = open.entry(user).or_default();
+        if *count >= STREAMS_OF_USER_MAX {
+            return Err(
+                Problem::too_many_requests(Duration::from_secs(10)).detail(format!(
+                    "you have {STREAMS_OF_USER_MAX} event streams open; close one first"
+                )),
+            );
+        }
+        *count += 1;
+        drop(open);
+        Ok(Place {
+            readers: readers.clone(),
+            user,
+        })
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<UserId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.readers.open();
+        if let Some(count) = open.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.user);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -298,5 +352,24 @@ mod tests {
             assert_eq!(About::of(&body), about, "{body}");
         }
         assert_eq!(About::of(&Value::Null).user, None);
+    }
+
+    #[test]
+    fn one_user_cannot_take_every_place() {
+        let readers = Arc::default();
+        let (one, other) = (
+            UserId(uuid::Uuid::from_u128(1)),
+            UserId(uuid::Uuid::from_u128(2)),
+        );
+        let place = |user| Readers::place(&readers, user).map_err(|problem| problem.status());
+        let mut places: Vec<Place> = (0..STREAMS_OF_USER_MAX)
+            .map(|_| place(one).unwrap())
+            .collect();
+        assert_eq!(place(one).err().map(|status| status.as_u16()), Some(429));
+        places.push(place(other).unwrap());
+        places.remove(0);
+        places.push(place(one).unwrap());
+        drop(places);
+        assert!(readers.open().is_empty());
     }
 }

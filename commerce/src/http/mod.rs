@@ -77,6 +77,7 @@ pub fn routes(
     let answered = origins
         .preflight(table.clone())
         .or(server::health(system.clone()))
+        .or(server::metrics(system.clone()))
         .or(caller::operator(shop.clone()).and(server::admin(system)))
         .or(services(shop, table, limits));
     // Refusals too are answers that a page may look at.

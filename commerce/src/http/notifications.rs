@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::ask::Ask;
+use super::ask::{Ask, Nothing};
 use super::table::{Access, Answer, Table};
 use super::{API, answer};
 use crate::identity::Role;
@@ -212,10 +212,6 @@ async fn activate(ask: Ask) -> Answer {
 async fn deactivate(ask: Ask) -> Answer {
     switch(ask, false).await
 }
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn switch(ask: Ask, active: bool) -> Answer {
     let template_id = ask.id()?;

@@ -99,7 +99,8 @@ fn security(access: Access) -> Value {
     match access {
         // Without credentials, or with them.
         Access::Public => json!([{}, { "bearer": [] }]),
-        Access::Anyone | Access::Signed => json!([]),
+        Access::Anyone => json!([{}]),
+        Access::Signed => json!([]),
         Access::SignedIn | Access::Only(_) => json!([{ "bearer": [] }]),
     }
 }
@@ -153,6 +154,7 @@ fn parameters(entry: &Entry) -> Vec<Value> {
 
 fn parameter_schema(name: &str) -> Value {
     match name {
+        "min_price" | "max_price" => json!({ "type": "integer" }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 }),
         "cursor" => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }),
         _ => json!({ "type": "string" }),
@@ -206,7 +208,11 @@ fn problems(entry: &Entry) -> Vec<(u16, &'static str)> {
             400,
             "The body is no JSON, or a header cannot be read.",
         ),
-        (true, 401, "The caller is not known."),
+        (
+            entry.access != Access::Anyone || takes,
+            401,
+            "The caller is not known.",
+        ),
         (
             matches!(entry.access, Access::Only(_)),
             403,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use super::answer;
-use super::ask::Ask;
+use super::ask::{Ask, Nothing};
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::order::Address;
@@ -185,10 +185,6 @@ async fn delivery_attempt(ask: Ask) -> Answer {
     let answered = ask.send(ask.shop.shipping(), command).await?;
     done(&ask, answered)
 }
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn delivered(ask: Ask) -> Answer {
     let shipment_id = ask.id()?;

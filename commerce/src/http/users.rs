@@ -33,18 +33,26 @@ pub(super) fn routes(on: &mut Table) {
         .about("Deletes a user and makes everything personal of theirs unreadable.")
         .versioned()
         .answers_nothing(StatusCode::NO_CONTENT);
-    on.post("/users/{user_id}/password", Access::SignedIn, change_password)
-        .about("Gives the caller another password and ends all their sessions.")
-        .takes::<PasswordChange>()
-        .answers_nothing(StatusCode::NO_CONTENT);
+    on.post(
+        "/users/{user_id}/password",
+        Access::SignedIn,
+        change_password,
+    )
+    .about("Gives the caller another password and ends all their sessions.")
+    .takes::<PasswordChange>()
+    .answers_nothing(StatusCode::NO_CONTENT);
     on.post("/users/{user_id}/unlock", Access::Only(Role::Admin), unlock)
         .about("Lets a user sign in again who was locked out.")
         .answers::<User>(StatusCode::OK);
-    on.put("/users/{user_id}/roles", Access::Only(Role::Admin), set_roles)
-        .about("Says what a user may do.")
-        .takes::<Roles>()
-        .versioned()
-        .answers::<User>(StatusCode::OK);
+    on.put(
+        "/users/{user_id}/roles",
+        Access::Only(Role::Admin),
+        set_roles,
+    )
+    .about("Says what a user may do.")
+    .takes::<Roles>()
+    .versioned()
+    .answers::<User>(StatusCode::OK);
 }
 
 /// A user.

@@ -28,6 +28,9 @@ use crate::privacy::{Fingerprint, Keyring, KeyringError};
 /// Who the first administrator is.
 pub const FIRST_ADMIN_EMAIL: &str = "admin@example.com";
 
+/// How often a start asks what a panic has left unanswered.
+const TRIES_MAX: u32 = 5;
+
 /// Characters of a name at most.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -192,7 +195,7 @@ impl Accounts {
         const ID: UserId = UserId(Uuid::from_u128(
             0x0180_0000_0000_7000_8000_0000_0000_0a01_u128,
         ));
-        if self.identity.query(HasFirstAdmin {}).await? {
+        if self.has_first_admin().await? {
             return Ok(());
         }
         let password = match password {
@@ -211,6 +214,18 @@ impl Accounts {
         let register = self.prepared(ID, contact, password).await?;
         self.identity.call(AppointFirstAdmin(register)).await?;
         Ok(())
+    }
+
+    /// Every start asks this, so one panic of a handler does not keep a shop closed that has long
+    /// had its administrator.
+    async fn has_first_admin(&self) -> Result<bool, CallError> {
+        let mut tries = 1;
+        loop {
+            match self.identity.query(HasFirstAdmin {}).await {
+                Err(CallError::Panicked { .. }) if tries < TRIES_MAX => tries += 1,
+                answered => return answered,
+            }
+        }
     }
 
     /// Lets somebody in who shows a password.

@@ -565,7 +565,7 @@ fn a_key_that_could_not_be_destroyed_is_tried_again_until_it_is() {
         reason: "disk".into(),
     };
     let turn = kit.activity_result(destroy.clone(), gave_up);
-    assert_eq!(turn.planned::<DestroyKey>(), [destroy.clone()]);
+    assert_eq!(turn.planned::<DestroyKey>(), std::slice::from_ref(&destroy));
     let turn = kit.activity_result(destroy, Outcome::Done(()));
     assert!(turn.is_quiet());
 }

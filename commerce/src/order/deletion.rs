@@ -5,11 +5,11 @@
 
 use redeliver::prelude::*;
 
+use super::OrderStatus;
 use super::change::{self, Note};
 use super::fulfilment::Fulfilment;
 use super::service::Orders;
 use super::tables::{CARTS, ORDERS_BY_CUSTOMER, Order};
-use super::{CancelOrder, OrderStatus};
 use crate::identity::UserDeleted;
 use crate::ids::{OrderId, UserId};
 
@@ -70,7 +70,7 @@ impl Orders {
             .iter()
             .filter(|(_, _, order)| can_still_be_kept(order))
         {
-            let note = Note::of_order(CancelOrder::NAME).detail(CUSTOMER_DELETED);
+            let note = Note::new("identity", UserDeleted::NAME).detail(CUSTOMER_DELETED);
             change::apply(id, note, cx, |_| {})?;
             // Whatever it answers is the order's own way to end: nobody waits to be told.
             Fulfilment::cancel(id, CUSTOMER_DELETED, cx)?;

@@ -301,6 +301,7 @@ impl PaymentRecord {
             id,
             n,
             amount,
+            reason: None,
             state: RefundState::Asked,
             reported: false,
         });

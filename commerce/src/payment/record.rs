@@ -112,6 +112,8 @@ pub struct Refund {
     pub n: u32,
     /// How much.
     pub amount: i64,
+    /// What a person gave as the reason; `None` if the order asked for it.
+    pub reason: Option<String>,
     /// What became of it.
     pub state: RefundState,
     /// Whether it was published that it is paid back. Each amount is published once.

@@ -20,7 +20,7 @@ use super::record::{Capture, PaymentRecord};
 use super::tables::{PAYMENTS, PAYMENTS_BY_ORDER, UNDONE_ORDERS, UndoneOrder, WEBHOOKS_SEEN};
 use crate::ids::{OrderId, PaymentId, RefundId};
 use crate::money::Money;
-use crate::order::{PaymentRefundRequested, PaymentRequested};
+use crate::order::{PaymentRefundRequested, PaymentRequested, pricing};
 use crate::privacy::Keyring;
 use crate::shipping::ShipmentDispatched;
 
@@ -310,6 +310,7 @@ impl Payment {
         let Some(mut record) = cx.get(PAYMENTS, &payment_id)? else {
             return Err(no_such_payment());
         };
+        let reason = pricing::text("reason", &asked.reason)?;
         let refundable = Money::new(record.refundable(), record.currency);
         if asked.amount.currency != record.currency {
             return Err(Rejection::invalid(
@@ -343,6 +344,9 @@ impl Payment {
             ));
         }
         let effects = record.refund(RefundId(cx.new_id()), asked.amount.amount);
+        if let Some(begun) = record.refunds.last_mut() {
+            begun.reason = Some(reason.to_owned());
+        }
         let view = record.view(payment_id);
         self.carry_out(payment_id, record, effects, None, cx)?;
         Ok(view)

@@ -520,7 +520,7 @@ fn money_that_was_not_taken_cannot_be_refunded_by_a_person() {
     let turn = kit.command(RefundPayment {
         payment_id,
         amount: eur(1),
-        reason: String::new(),
+        reason: "goodwill".into(),
     });
     assert_eq!(turn.rejection().code, "not_captured");
     let early = kit.command(CapturePayment { order_id: order() });
@@ -608,8 +608,27 @@ fn unknown_payments_are_not_found() {
     let refund = kit.command(RefundPayment {
         payment_id,
         amount: eur(1),
-        reason: String::new(),
+        reason: "goodwill".into(),
     });
     assert_eq!(refund.rejection().code, "no_such_payment");
     assert!(kit.rows(PAYMENTS).is_empty());
+}
+
+#[test]
+fn a_refund_by_a_person_keeps_its_reason_and_needs_one() {
+    let mut kit = captured_kit();
+    let payment_id = id(&mut kit);
+    let refund = |reason: &str| RefundPayment {
+        payment_id,
+        amount: eur(1),
+        reason: reason.to_owned(),
+    };
+    for reason in ["", "  ", &"x".repeat(501)] {
+        let turn = kit.command(refund(reason));
+        assert_eq!(turn.rejection().code, "invalid_text");
+        assert!(turn.is_quiet());
+    }
+    kit.command(refund(" a scratch ")).reply();
+    let kept = kit.get(PAYMENTS, &payment_id).unwrap();
+    assert_eq!(kept.refunds[0].reason.as_deref(), Some("a scratch"));
 }

@@ -316,6 +316,10 @@ impl Client {
 
     /// The client of this user instead.
     #[must_use]
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "it says as whom the client asks"
+    )]
     pub fn as_user(mut self, email: &str, password: &str) -> Client {
         self.user = Some((email.to_owned(), password.to_owned()));
         self.token = None;

@@ -28,6 +28,10 @@ fn what_has_not_left_is_cancelled_because_its_customer_is_gone() {
         assert_eq!(order.cancel_reason.as_deref(), Some("customer_deleted"));
         let said = shop.timeline().pop().unwrap();
         assert_eq!(said.detail.as_deref(), Some("customer_deleted"));
+        assert_eq!(
+            (said.service, said.message),
+            ("identity".into(), "user-deleted".into())
+        );
     }
 }
 
