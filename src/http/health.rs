@@ -23,7 +23,14 @@ pub fn health(host: impl Host) -> impl Filter<Extract = (impl Reply,), Error = R
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        json(status, &health)
+        let mut response = json(status, &health);
+        if !health.ready {
+            let soon = warp::http::HeaderValue::from_static("1");
+            response
+                .headers_mut()
+                .insert(warp::http::header::RETRY_AFTER, soon);
+        }
+        response
     });
     live.or(ready).unify()
 }

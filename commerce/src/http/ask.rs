@@ -78,6 +78,8 @@ impl Ask {
             .filter(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
             .last()
+            // As a form sends what nobody has filled in.
+            .filter(|value| !value.is_empty())
     }
 
     /// Which page of a list.

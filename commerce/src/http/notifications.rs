@@ -13,6 +13,7 @@ use super::table::{Access, Answer, Table};
 use super::{API, answer};
 use crate::identity::Role;
 use crate::ids::UserId;
+use crate::notification::administration::no_such_notification;
 use crate::notification::{
     Channel, NotificationById, NotificationView, NotificationsOf, Occasion, Preferences,
     PreferencesOf, PreferencesView, PreviewTemplate, PreviewView, RewriteTemplate, SetPreferences,
@@ -128,9 +129,8 @@ async fn one(ask: Ask) -> Answer {
         None => ask.caller.has(Role::Admin),
     };
     if !may_see {
-        return Err(Problem::not_found(
-            "there is no such notification; check the id",
-        ));
+        // In the very words of an id that nobody has.
+        return Err(no_such_notification().into());
     }
     answer::ok(&told)
 }

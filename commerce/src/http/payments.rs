@@ -8,8 +8,8 @@ use super::answer;
 use super::ask::{Ask, MoneyAsked};
 use super::table::{Access, Answer, Table};
 use crate::identity::Role;
+use crate::payment::service::no_such_payment;
 use crate::payment::{PaymentById, PaymentOfOrder, PaymentView, RefundPayment};
-use redeliver::http::Problem;
 
 pub(super) fn routes(on: &mut Table) {
     on.get("/payments/{payment_id}", Access::SignedIn, one)
@@ -42,7 +42,8 @@ async fn of_order(ask: Ask) -> Answer {
 
 fn show(ask: &Ask, payment: &PaymentView) -> Answer {
     if !ask.caller.may_see(payment.customer_id, Role::Admin) {
-        return Err(Problem::not_found("there is no such payment"));
+        // In the very words of an id that nobody has.
+        return Err(no_such_payment().into());
     }
     answer::ok(payment)
 }

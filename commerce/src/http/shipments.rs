@@ -1,7 +1,6 @@
 //! Shipments: parcels and what happens to them.
 
 use redeliver::Answered;
-use redeliver::http::Problem;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use warp::http::StatusCode;
@@ -12,6 +11,7 @@ use super::table::{Access, Answer, Table};
 use crate::identity::Role;
 use crate::order::Address;
 use crate::page::Listing;
+use crate::shipping::service::no_such_shipment;
 use crate::shipping::{
     DelayedShipments, Deliver, Dispatch, PendingShipments, RecordDeliveryAttempt, ReturnShipment,
     ReturnedItem, ShipmentById, ShipmentByTracking, ShipmentOfOrder, ShipmentView, Track,
@@ -105,7 +105,8 @@ async fn by_tracking(ask: Ask) -> Answer {
 
 fn show(ask: &Ask, shipment: ShipmentView) -> Answer {
     if !ask.caller.may_see(shipment.customer_id, Role::Warehouse) {
-        return Err(Problem::not_found("there is no such shipment"));
+        // In the very words of an id that nobody has.
+        return Err(no_such_shipment().into());
     }
     answer::ok(&shown(ask, shipment))
 }

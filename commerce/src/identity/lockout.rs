@@ -11,6 +11,7 @@ use super::requests::{UnlockAccount, UserView};
 use super::service::{Identity, Limits};
 use super::tables::{LOCKOUTS, LOCKOUTS_BY_END, Lockout, USERS};
 use super::users::{find, user_of, view};
+use crate::ids::UserId;
 use crate::privacy::Fingerprint;
 
 /// Rows that are over, removed with each failure: more than a failure adds.
@@ -101,6 +102,33 @@ impl Identity {
         if let Some(lockout) = cx.get(LOCKOUTS, &email)? {
             self.end(email, &lockout, cx)?;
         }
+        Ok(())
+    }
+
+    /// Lets wrong passwords follow a user to another address, so that a new address gives no new
+    /// guesses. What strangers guessed there before is forgotten.
+    pub(super) fn move_failures(
+        &self,
+        from: Fingerprint,
+        to: Fingerprint,
+        user_id: UserId,
+        cx: &mut Context<Self>,
+    ) -> Result<(), Rejection> {
+        self.forget_failures(to, cx)?;
+        let Some(remembered) = cx.get(LOCKOUTS, &from)? else {
+            return Ok(());
+        };
+        cx.remove(LOCKOUTS, &from)?;
+        let locked = remembered.locked.map(|timer| {
+            cx.cancel(timer);
+            cx.at(remembered.until, LockoutOver { email: to })
+        });
+        let moved = Lockout {
+            locked,
+            user_id: locked.map(|_| user_id),
+            ..remembered
+        };
+        cx.put(LOCKOUTS, &to, &moved)?;
         Ok(())
     }
 

@@ -242,6 +242,25 @@ fn a_lockout_ends_with_its_time_and_everybody_hears_of_it() {
 }
 
 #[test]
+fn another_address_gives_no_new_guesses() {
+    let mut kit = kit_with_bob();
+    fail(&mut kit, BOB, 4);
+    let moved = update(&kit, 1, email(8));
+    kit.command(moved).reply();
+    assert!(kit.get(LOCKOUTS, &email(BOB)).is_none());
+    let fifth = kit.command(login(8, None, hash()));
+    assert_eq!(fifth.published_names(), ["user-account-locked"]);
+    // A lock goes with its user too, and ends when it would have.
+    let moved = update(&kit, 2, email(7));
+    kit.command(moved).reply();
+    assert!(kit.get(LOCKOUTS, &email(7)).unwrap().locked.is_some());
+    kit.advance(minutes(15));
+    let turns = kit.fire_due_timers();
+    assert_eq!(turns.len(), 1);
+    assert_eq!(turns[0].published_names(), ["user-account-unlocked"]);
+}
+
+#[test]
 fn a_timer_that_is_out_of_date_ends_no_lockout() {
     let mut kit = kit_with_bob();
     fail(&mut kit, BOB, 5);

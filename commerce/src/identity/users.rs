@@ -53,6 +53,8 @@ impl Identity {
         if user_of(new.email, cx)?.is_some() {
             return Err(email_taken());
         }
+        // What strangers guessed before there was anybody is not held against whoever comes.
+        self.forget_failures(new.email, cx)?;
         let user = User {
             email: new.email,
             contact: new.contact.clone(),
@@ -90,6 +92,9 @@ impl Identity {
         }
         if user_of(update.email, cx)?.is_some_and(|other| other != id) {
             return Err(email_taken());
+        }
+        if user.email != update.email {
+            self.move_failures(user.email, update.email, id, cx)?;
         }
         user.email = update.email;
         user.contact = update.contact.clone();

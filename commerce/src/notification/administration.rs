@@ -113,10 +113,7 @@ impl Notifications {
         let id = ask.notification_id;
         match view.get(NOTIFICATIONS, &id)? {
             Some(told) => Ok(told.view(id)),
-            None => Err(Rejection::not_found(
-                "no_such_notification",
-                "there is no such notification; check the id",
-            )),
+            None => Err(no_such_notification()),
         }
     }
 
@@ -248,4 +245,12 @@ fn preferred(user: UserId, view: &View<Notifications>) -> Result<Preferred, Reje
         ));
     }
     Ok(view.get(PREFERENCES, &user)?.unwrap_or_default())
+}
+
+/// The answer to whoever asks for what is not there, or not theirs.
+pub(crate) fn no_such_notification() -> Rejection {
+    Rejection::not_found(
+        "no_such_notification",
+        "there is no such notification; check the id",
+    )
 }

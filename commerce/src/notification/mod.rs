@@ -21,7 +21,7 @@
 //! - Nothing personal is stored in the open. A body keeps its gaps until a sender fills them from
 //!   the recipient's sealed contact; what a sender says about a failure names nobody.
 
-mod administration;
+pub(crate) mod administration;
 pub mod defaults;
 mod delivery;
 pub mod local;

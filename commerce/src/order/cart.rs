@@ -6,6 +6,7 @@
 use redeliver::prelude::*;
 use utoipa::ToSchema;
 
+use super::deletion::still_there;
 use super::pricing::{self, LINES_MAX};
 use super::service::{Orders, unchanged};
 use super::tables::{CARTS, PRICES, Price};
@@ -194,6 +195,7 @@ impl Orders {
         cx: &mut Context<Self>,
     ) -> Result<CartView, Rejection> {
         let (customer_id, product_id) = (ask.customer_id, ask.product_id);
+        still_there(&customer_id, cx)?;
         let mut cart = cart(&customer_id, ask.if_version.as_deref(), cx)?;
         let quantity = pricing::quantity(product_id, ask.quantity)?;
         if cx

@@ -9,7 +9,7 @@ use super::OrderStatus;
 use super::change::{self, Note};
 use super::fulfilment::Fulfilment;
 use super::service::Orders;
-use super::tables::{CARTS, ORDERS_BY_CUSTOMER, Order};
+use super::tables::{CARTS, DELETED_CUSTOMERS, ORDERS_BY_CUSTOMER, Order};
 use crate::identity::UserDeleted;
 use crate::ids::{OrderId, UserId};
 
@@ -36,6 +36,7 @@ impl Orders {
         cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
         cx.remove(CARTS, &gone.user_id)?;
+        cx.put(DELETED_CUSTOMERS, &gone.user_id, &gone.at)?;
         self.cancel_orders_of(gone.user_id, None, cx)
     }
 
@@ -76,6 +77,17 @@ impl Orders {
             Fulfilment::cancel(id, CUSTOMER_DELETED, cx)?;
         }
         Ok(())
+    }
+}
+
+/// Refuses what a deleted user had asked for a moment before.
+pub(super) fn still_there(id: &UserId, cx: &Context<Orders>) -> Result<(), Rejection> {
+    match cx.get(DELETED_CUSTOMERS, id)? {
+        None => Ok(()),
+        Some(_) => Err(Rejection::conflict(
+            CUSTOMER_DELETED,
+            format!("user {id} is deleted; register to order"),
+        )),
     }
 }
 

@@ -4,11 +4,13 @@ use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::change::{self, Note};
+use super::deletion::still_there;
 use super::fulfilment::{Course, Deadlines, Fulfilment, PAYMENT_ATTEMPTS_MAX};
 use super::pricing;
 use super::tables::{
-    CARTS, ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER, ORDERS_BY_CUSTOMER_AND_STATUS,
-    ORDERS_BY_STATUS, Order, OrderFacts, PRICES, ReviewOf, TIMELINE, TakeBackFor,
+    CARTS, DELETED_CUSTOMERS, ORDER_FACTS, ORDERS, ORDERS_BY_CUSTOMER,
+    ORDERS_BY_CUSTOMER_AND_STATUS, ORDERS_BY_STATUS, Order, OrderFacts, PRICES, ReviewOf, TIMELINE,
+    TakeBackFor,
 };
 use super::{
     CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
@@ -49,6 +51,7 @@ impl Service for Orders {
             .table(ORDER_FACTS)
             .table(TIMELINE)
             .table(CARTS)
+            .table(DELETED_CUSTOMERS)
             .table(PRICES);
         on.saga::<Fulfilment>();
         on.command(Self::place)
@@ -115,6 +118,7 @@ impl Orders {
         asked_by: &'static str,
         cx: &mut Context<Self>,
     ) -> Result<OrderView, Rejection> {
+        still_there(&new.customer_id, cx)?;
         let price_of = |product| Ok(cx.get(PRICES, &product)?);
         let (lines, total) = pricing::priced(&new.items, self.currency, price_of)?;
         pricing::agreed(total, new.expected_total)?;

@@ -43,6 +43,9 @@ pub const TIMELINE: Table<(OrderId, u32), Entry> = Table::new("order_timeline");
 /// again.
 pub const CARTS: Table<UserId, Cart> = Table::new("carts");
 
+/// Users who are deleted: nothing is ordered for them any more, however late it is asked.
+pub const DELETED_CUSTOMERS: Table<UserId, Timestamp> = Table::new("deleted_customers");
+
 /// The price list.
 pub const PRICES: Table<ProductId, Price> = Table::new("prices");
 

@@ -501,6 +501,7 @@ fn learned(answer: Answer) -> Learned {
     }
 }
 
-fn no_such_payment() -> Rejection {
+/// The answer to whoever asks for what is not there, or not theirs.
+pub(crate) fn no_such_payment() -> Rejection {
     Rejection::not_found("no_such_payment", "there is no such payment; check the id")
 }

@@ -158,6 +158,12 @@ impl Keyring {
         let (keys, mut slots) = read(&bytes).map_err(damaged)?;
         slots.file = Some((path.to_owned(), file));
         let keyring = Keyring::of(keys, slots, Random::System);
+        if !create && !keyring.has(SHOP) {
+            return Err(KeyringError::Damaged {
+                path: path.to_owned(),
+                detail: "the shop's own key is not in it".to_owned(),
+            });
+        }
         keyring.create(SHOP)?;
         Ok(keyring)
     }
@@ -587,6 +593,9 @@ mod tests {
             let damaged = open_with(&bytes).unwrap_err();
             assert!(matches!(damaged, KeyringError::Damaged { .. }), "{at}");
         }
+        fs::write(&path, &whole[..SLOT_BYTES]).unwrap();
+        let emptied = Keyring::open(&path, false).unwrap_err();
+        assert!(matches!(emptied, KeyringError::Damaged { .. }), "{emptied}");
         let torn = open_with(&whole[..whole.len() - 20]).unwrap();
         assert!(torn.has(ADA) && !torn.has(BOB));
         torn.create(BOB).unwrap();

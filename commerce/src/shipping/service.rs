@@ -386,7 +386,7 @@ fn text(field: &str, value: Option<String>) -> Result<Option<String>, Rejection>
     Ok((!value.is_empty()).then(|| value.to_owned()))
 }
 
-pub(super) fn no_such_shipment() -> Rejection {
+pub(crate) fn no_such_shipment() -> Rejection {
     Rejection::not_found(
         "no_such_shipment",
         "there is no such shipment; check the id",

@@ -107,3 +107,19 @@ fn many_orders_are_cancelled_in_several_turns() {
         assert_eq!(order.status, OrderStatus::Cancelling);
     }
 }
+
+#[test]
+fn what_a_deleted_user_had_asked_for_a_moment_before_is_refused() {
+    let mut kit = Shop::open();
+    kit.event(gone()).reply();
+    let placed = kit.command(wish());
+    assert_eq!(placed.rejection().code, "customer_deleted");
+    let put = kit.command(PutIntoCart {
+        customer_id: SHOPPER,
+        if_version: None,
+        product_id: MUG,
+        quantity: 1,
+    });
+    assert_eq!(put.rejection().code, "customer_deleted");
+    assert!(kit.rows(CARTS).is_empty());
+}
