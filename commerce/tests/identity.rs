@@ -309,7 +309,7 @@ fn a_role_counts_from_the_next_request_on() {
         &json!({ "roles": ["inventory-manager"] }),
     );
     let user = set.expect(200);
-    assert_eq!(user["roles"], json!(["customer", "inventory-manager"]));
+    assert_eq!(user["roles"], json!(["inventory-manager"]));
     assert_eq!(set.header("etag"), Some("\"2\""));
     grace.get(stock).expect(200);
     send(&mut admin, "PUT", &roles, &json!({ "roles": [] })).expect(200);

@@ -72,19 +72,22 @@ impl Ask {
         self.captured.first().map_or("", String::as_str)
     }
 
-    /// A parameter of the query string; of several, the last counts.
+    /// A parameter of the query string; of several, the last counts. An empty one is none, as a
+    /// form sends what nobody has filled in.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        self.said(name).filter(|value| !value.is_empty())
+    }
+
+    fn said(&self, name: &str) -> Option<String> {
         form_urlencoded::parse(self.query.as_bytes())
             .filter(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
             .last()
-            // As a form sends what nobody has filled in.
-            .filter(|value| !value.is_empty())
     }
 
     /// Which page of a list.
     pub(super) fn page(&self) -> Result<Page, Problem> {
-        let limit = match self.parameter("limit") {
+        let limit = match self.said("limit") {
             None => None,
             Some(text) => {
                 let limit = text.parse().ok();
@@ -102,7 +105,7 @@ impl Ask {
         };
         Ok(Page {
             limit,
-            cursor: self.parameter("cursor"),
+            cursor: self.said("cursor"),
         })
     }
 

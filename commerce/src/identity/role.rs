@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Orders; every user has it.
+    /// Orders, as every user may; who registers has it.
     Customer,
     /// Shipments.
     Warehouse,

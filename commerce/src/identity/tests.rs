@@ -515,11 +515,11 @@ fn roles_count_from_the_next_look_at_a_session_on() {
     let mut kit = kit_with_bob();
     let session = log_in(&mut kit, BOB, hash());
     let set = roles(&mut kit, BOB, &[Role::Warehouse, Role::Warehouse]);
-    assert_eq!(set.unwrap(), [Role::Customer, Role::Warehouse]);
+    assert_eq!(set.unwrap(), [Role::Warehouse]);
     let SessionState::Open { roles, .. } = state(&mut kit, session) else {
         panic!("the session has ended");
     };
-    assert_eq!(roles, [Role::Customer, Role::Warehouse]);
+    assert_eq!(roles, [Role::Warehouse]);
 }
 
 #[test]

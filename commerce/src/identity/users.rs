@@ -33,7 +33,7 @@ impl Identity {
             return Ok(false);
         }
         cx.put(FIRST_ADMIN, &(), &new.user_id)?;
-        self.admit(new, with_customer(vec![Role::Admin]), cx)?;
+        self.admit(new, vec![Role::Customer, Role::Admin], cx)?;
         Ok(true)
     }
 
@@ -116,7 +116,7 @@ impl Identity {
         let id = set.user_id;
         let mut user = find(id, cx)?;
         unchanged(id, &user, set.if_version.as_deref())?;
-        let roles = with_customer(set.roles);
+        let roles = in_order(set.roles);
         if user.roles.contains(&Role::Admin) && !roles.contains(&Role::Admin) {
             not_the_last_admin(cx)?;
         }
@@ -172,9 +172,8 @@ impl Identity {
     }
 }
 
-/// Roles in order, each once, and the one that every user has.
-pub(super) fn with_customer(mut roles: Vec<Role>) -> Vec<Role> {
-    roles.push(Role::Customer);
+/// Roles in order, each once.
+fn in_order(mut roles: Vec<Role>) -> Vec<Role> {
     roles.sort_unstable();
     roles.dedup();
     roles
