@@ -546,7 +546,7 @@ fn roles_of_nobody_or_of_an_older_version_are_not_set() {
     });
     assert_eq!(turn.rejection().code, "version_changed");
     // The same roles again are no change.
-    roles(&mut kit, BOB, &[]).unwrap();
+    roles(&mut kit, BOB, &[Role::Customer]).unwrap();
     assert_eq!(kit.get(USERS, &id(BOB)).unwrap().version, 1);
 }
 
