@@ -69,9 +69,14 @@ impl Bell {
     }
 }
 
+/// A system that keeps few events.
 async fn start(dir: &Path) -> System {
+    start_with(dir, 256 * 1024).await
+}
+
+async fn start_with(dir: &Path, events_bytes_max: u64) -> System {
     let config = Config {
-        events_bytes_max: 256 * 1024,
+        events_bytes_max,
         checkpoint_after_bytes: 64 * 1024,
         journal_segment_bytes: 256 * 1024,
         ..Config::default()
@@ -327,10 +332,10 @@ async fn there_are_only_so_many_streams_and_one_that_ends_gives_its_place() {
 }
 
 #[tokio::test]
-#[ignore = "the lively reader stops getting events before the last: not understood yet"]
 async fn a_reader_that_takes_nothing_is_dropped_and_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let system = start(dir.path()).await;
+    // All of them are kept: a reader may fall behind on a busy machine.
+    let system = start_with(dir.path(), 256 * 1024 * 1024).await;
     let (server, streams) = serve(&system, quick()).await;
     let stuck = Reader::open(server.address, "", None).await;
     let mut lively = Reader::open(server.address, "?types=echoed", None).await;
