@@ -34,6 +34,7 @@ async function played(answers, options = { backlog: 0 }) {
     return typeof answer === "function" ? answer(signal) : answer;
   };
   const listener = {
+    begin: () => assert.equal(told.asked.length, 0),
     event: ({ id, event: name }) => told.ids.push(name === "gap" ? `gap ${id}` : id),
     state: ({ open, error }) => told.states.push(error ? error.message : open),
   };
