@@ -397,6 +397,16 @@ fn a_profile_changes_for_who_has_seen_it_last() {
     let stale = [("content-type", "application/json"), ("if-match", "\"1\"")];
     let stale = grace.request("PATCH", &path, &stale, Some(text.as_bytes()));
     stale.problem(412, "rejected/version-changed");
+    let mut shown = grace.get(&path).expect(200);
+    shown["first_name"] = json!("Admiral");
+    let patched = send(&mut grace, "PATCH", &path, &shown).expect(200);
+    shown["version"] = json!(3);
+    assert_eq!(patched, shown);
+    shown["roles"] = json!(["customer", "admin"]);
+    let patched = send(&mut grace, "PATCH", &path, &shown).expect(200);
+    assert_eq!(patched["roles"], json!(["customer"]));
+    shown["colour"] = json!("red");
+    send(&mut grace, "PATCH", &path, &shown).problem(422, "invalid-body");
     let taken = json!({ "email": "EVE@example.com" });
     send(&mut grace, "PATCH", &path, &taken).problem(409, "rejected/email-taken");
     let mut client = server.stranger();

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::ask::{Ask, Nothing};
+use super::ask::{Ask, Ignored, Nothing};
 use super::table::{Access, Answer, Table};
 use super::{API, answer};
 use crate::identity::Role;
@@ -52,8 +52,8 @@ pub(super) fn routes(on: &mut Table) {
         Access::Only(Role::Admin),
         rewrite,
     )
-    .about("Writes a template anew.")
-    .takes::<TemplateAsked>()
+    .about("Writes a template anew; what GET shows of it can be changed and sent back.")
+    .takes::<TemplateRewritten>()
     .versioned()
     .answers::<TemplateView>(StatusCode::OK);
     on.post(
@@ -149,12 +149,50 @@ pub(super) struct TemplateAsked {
     subject: String,
     /// Its body.
     body: String,
-    /// Whether it is sent; if not said, a new one is not and an old one as before.
+    /// Whether it is sent; not if not said.
     active: Option<bool>,
 }
 
 impl From<TemplateAsked> for TemplateText {
     fn from(asked: TemplateAsked) -> TemplateText {
+        TemplateText {
+            name: asked.name,
+            event: asked.event,
+            channel: asked.channel,
+            subject: asked.subject,
+            body: asked.body,
+            active: asked.active,
+        }
+    }
+}
+
+/// A template written anew, as it was written or as GET shows it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
+pub(super) struct TemplateRewritten {
+    /// What people call it.
+    name: String,
+    /// What it tells of; a draft without one is never sent.
+    event: Option<Occasion>,
+    /// How it goes out.
+    channel: Channel,
+    /// Its subject.
+    subject: String,
+    /// Its body.
+    body: String,
+    /// Whether it is sent; as before if not said.
+    active: Option<bool>,
+    #[serde(default)]
+    id: Ignored,
+    #[serde(default)]
+    version: Ignored,
+    #[serde(default)]
+    variables: Ignored,
+}
+
+impl From<TemplateRewritten> for TemplateText {
+    fn from(asked: TemplateRewritten) -> TemplateText {
         TemplateText {
             name: asked.name,
             event: asked.event,
@@ -194,7 +232,7 @@ async fn template(ask: Ask) -> Answer {
 
 async fn rewrite(ask: Ask) -> Answer {
     let template_id = ask.id()?;
-    let text: TemplateAsked = ask.json()?;
+    let text: TemplateRewritten = ask.json()?;
     let command = RewriteTemplate {
         template_id,
         if_version: ask.if_version()?,
@@ -245,9 +283,11 @@ async fn preview(ask: Ask) -> Answer {
     answer::ok(&ask.query(ask.shop.notification(), query).await?)
 }
 
-/// What a user wants to be told of. What is left out is as it is for everybody.
+/// What a user wants to be told of. What is left out is as it is for everybody; what GET shows can
+/// be changed and sent back.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
 pub(super) struct PreferencesAsked {
     /// By e-mail; on unless said otherwise.
     email: Option<SwitchesAsked>,
@@ -255,6 +295,10 @@ pub(super) struct PreferencesAsked {
     sms: Option<SwitchesAsked>,
     /// By push message; off unless said otherwise.
     push: Option<SwitchesAsked>,
+    #[serde(default)]
+    user_id: Ignored,
+    #[serde(default)]
+    version: Ignored,
 }
 
 /// What a user wants to be told of by one channel.
