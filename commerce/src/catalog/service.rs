@@ -69,7 +69,8 @@ impl Service for Catalog {
             .query(Self::categories);
         on.event(Self::reserved)
             .event(Self::released)
-            .event(Self::adjusted);
+            .event(Self::adjusted)
+            .timer(Self::forget_unreserved);
         on.publishes::<ProductCreated>()
             .publishes::<ProductUpdated>()
             .publishes::<ProductPriceChanged>()
