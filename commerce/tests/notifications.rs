@@ -258,6 +258,10 @@ fn a_user_who_switches_a_topic_off_is_not_told_of_it() {
     let (_, mut other) = server.customer("bob@example.com");
     other.get(&path).expect(404);
     put(&mut other, &path, &[], &quiet).expect(404);
+    let nobody = "01900000-0000-7000-8000-00000000ffff";
+    let nobodys = format!("/api/v1/users/{nobody}/notification-preferences");
+    put(&mut server.client(), &nobodys, &[], &quiet).expect(404);
+    server.client().get(&nobodys).expect(404);
     assert_eq!(server.client().get(&path).expect(200)["version"], 3);
 
     place(&mut client, "tok_ok");

@@ -12,6 +12,7 @@ use super::ask::{Ask, Ignored, Nothing};
 use super::table::{Access, Answer, Table};
 use super::{API, answer};
 use crate::identity::Role;
+use crate::identity::requests::UserById;
 use crate::ids::UserId;
 use crate::notification::administration::no_such_notification;
 use crate::notification::{
@@ -367,7 +368,7 @@ impl From<PreferencesView> for PreferencesShown {
 }
 
 async fn preferences(ask: Ask) -> Answer {
-    let user_id = whose(&ask)?;
+    let user_id = whose(&ask).await?;
     let query = PreferencesOf { user_id };
     let view = ask.query(ask.shop.notification(), query).await?;
     let version = view.version;
@@ -375,7 +376,7 @@ async fn preferences(ask: Ask) -> Answer {
 }
 
 async fn prefer(ask: Ask) -> Answer {
-    let user_id = whose(&ask)?;
+    let user_id = whose(&ask).await?;
     let asked: PreferencesAsked = ask.json()?;
     let command = SetPreferences {
         user_id,
@@ -388,14 +389,17 @@ async fn prefer(ask: Ask) -> Answer {
     Ok(tagged(answer::replayed(response, replayed), version))
 }
 
-/// The user in the path, if the caller may know of that one.
-fn whose(ask: &Ask) -> Result<UserId, Problem> {
-    let user = ask.id()?;
-    if ask.caller.may_see(user, Role::Admin) {
-        Ok(user)
-    } else {
-        Err(no_such_user())
+/// The user in the path, if there is one and the caller may know of them. Nothing is kept for
+/// somebody whom no deletion will ever be heard of again.
+async fn whose(ask: &Ask) -> Result<UserId, Problem> {
+    let user_id = ask.id()?;
+    if !ask.caller.may_see(user_id, Role::Admin) {
+        return Err(no_such_user());
     }
+    if user_id != ask.caller.user {
+        ask.query(ask.shop.identity(), UserById { user_id }).await?;
+    }
+    Ok(user_id)
 }
 
 fn no_such_user() -> Problem {
