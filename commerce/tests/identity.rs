@@ -209,6 +209,30 @@ fn a_session_ends_with_logout_and_others_go_on() {
 }
 
 #[test]
+fn who_has_stayed_too_long_can_still_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = [("COMMERCE_IDENTITY_ACCESS_TOKEN_S", "0")];
+    let server = Server::with(dir.path(), &[], &none);
+    let mut client = server.stranger();
+    client.register(EMAIL, CUSTOMER_PASSWORD);
+    for spoiled in [false, true] {
+        let (mut access, token) = tokens(&mut client, EMAIL, CUSTOMER_PASSWORD);
+        if spoiled {
+            access = "v4.local.AAAA".to_owned();
+        }
+        let bearer = format!("Bearer {access}");
+        let with = [("authorization", bearer.as_str())];
+        // Alone it proves nothing any more.
+        let out = client.request("POST", "/api/v1/auth/logout", &with, None);
+        out.problem(401, "unauthorized");
+        let body = json!({ "refresh_token": token });
+        let out = client.post_with("/api/v1/auth/logout", &with, &body);
+        assert_eq!(out.status, 204);
+        refresh(&mut client, &token).problem(401, "unauthorized");
+    }
+}
+
+#[test]
 fn five_wrong_passwords_lock_until_an_administrator_unlocks() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
