@@ -189,8 +189,9 @@ async fn change_password(ask: Ask) -> Answer {
     } = ask.json()?;
     let accounts = &ask.shop.accounts;
     let command = accounts.password_change(user_id, current_password, new_password);
-    let command = command.await.map_err(problem)?;
+    let (command, turn) = command.await.map_err(problem)?;
     let answered = ask.send(ask.shop.identity(), command).await?;
+    drop(turn);
     match answered.reply {
         PasswordOutcome::Changed => Ok(answer::replayed(answer::nothing(), answered.replayed)),
         PasswordOutcome::Wrong => Err(Problem::new(
