@@ -69,7 +69,8 @@ impl Service for Catalog {
             .query(Self::categories);
         on.event(Self::reserved)
             .event(Self::released)
-            .event(Self::adjusted);
+            .event(Self::adjusted)
+            .timer(Self::forget_unreserved);
         on.publishes::<ProductCreated>()
             .publishes::<ProductUpdated>()
             .publishes::<ProductPriceChanged>()
@@ -141,12 +142,26 @@ impl Catalog {
     fn update(&self, new: UpdateProduct, cx: &mut Context<Self>) -> Result<ProductView, Rejection> {
         let name = product::name(&new.name)?;
         let description = product::description(&new.description)?;
+        let price = match new.price {
+            Some(price) => Some(product::price(price, self.currency)?),
+            None => None,
+        };
         let known = known_category(new.category_id, cx);
         change(new.product_id, new.if_version, cx, |product| {
             known?;
+            product.check_sku(new.sku.as_deref())?;
             product.categorise(new.category_id)?;
             product.name = name;
             product.description = description;
+            product.price = price.or(product.price);
+            if let Some(images) = new.images {
+                product.picture(images, true)?;
+            }
+            if let Some(attributes) = new.attributes {
+                product.attributes.clear();
+                let all = attributes.into_iter();
+                product.attribute(all.map(|(name, value)| (name, Some(value))).collect())?;
+            }
             Ok(())
         })
     }

@@ -15,7 +15,7 @@ use super::tables::{
 use super::{
     CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
     OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductAddedToCart,
-    ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
+    ProductPurchased, ResolveOrder, RetryPayment, TimelineEntry, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
 use crate::money::Currency;
@@ -344,14 +344,16 @@ impl Orders {
         }
     }
 
-    fn timeline(&self, ask: TimelineOfOrder, view: &View<Self>) -> Result<Timeline, Rejection> {
-        let id = ask.order_id;
-        find(&id, ask.customer_id, view)?;
-        let span = Span::prefix(&id).limit(change::ENTRIES_MAX as usize);
-        let entries = view.scan(TIMELINE, &span)?.into_iter();
-        Ok(Timeline {
-            items: entries.map(|(_, entry)| entry.shown).collect(),
-        })
+    fn timeline(
+        &self,
+        ask: TimelineOfOrder,
+        view: &View<Self>,
+    ) -> Result<Listing<TimelineEntry>, Rejection> {
+        find(&ask.order_id, ask.customer_id, view)?;
+        let span = Span::prefix(&ask.order_id);
+        let rows = view.scan(TIMELINE, &ask.page.of::<(OrderId, u32)>(span)?)?;
+        ask.page
+            .listing(rows, |(key, _)| *key, |(_, entry)| entry.shown)
     }
 }
 
