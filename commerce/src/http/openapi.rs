@@ -98,7 +98,7 @@ fn operation_id(entry: &Entry) -> String {
 fn security(access: Access) -> Value {
     match access {
         // Without credentials, or with them.
-        Access::Public => json!([{}, { "bearer": [] }]),
+        Access::Public | Access::Leaving => json!([{}, { "bearer": [] }]),
         Access::Anyone => json!([{}]),
         Access::Signed => json!([]),
         Access::SignedIn | Access::Only(_) => json!([{ "bearer": [] }]),
