@@ -72,6 +72,12 @@ pub trait DiskFile: Send + Sync {
     fn set_size(&self, size: u64) -> io::Result<()>;
     /// Reserves space for the first `size` bytes, so that writing them cannot fail for space.
     fn allocate(&self, size: u64) -> io::Result<()>;
+    /// Prepares a part of the reserved space, which reads as zeros before and after, so that what
+    /// is written there later is made durable more quickly. Nothing by default.
+    fn prepare(&self, from: u64, to: u64) -> io::Result<()> {
+        let _ = (from, to);
+        Ok(())
+    }
     /// Makes everything written durable, including the size.
     fn sync(&self) -> io::Result<()>;
 }

@@ -97,6 +97,40 @@ fn all_rows(store: &Store, table: TableId) -> Vec<(Bytes, Bytes)> {
 }
 
 #[test]
+fn space_that_small_groups_prepare_behind_them_costs_no_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SimEngine::new(1);
+    let open = || {
+        let options = StoreOptions {
+            segment_bytes: 2 << 20,
+            first_segment_bytes: 2 << 20,
+            ..options(dir.path())
+        };
+        Store::open(
+            options,
+            Arc::new(RealDisk::default()),
+            Arc::new(engine.factory()),
+            Arc::new(SystemClock),
+            Driving::Threads,
+        )
+    };
+    let (store, _) = open().unwrap();
+    let names = services(&store);
+    // A sync for every group: most of them small, some too large to prepare anything.
+    for n in 1..=150 {
+        let mut commit = commit(&names, n);
+        let bytes = if n % 10 == 0 { 40_000 } else { 4_000 };
+        commit.writes[0].value = Some(Bytes::from(vec![b'v'; bytes]));
+        store.queue(names.epoch, commit, Vec::new()).unwrap();
+        durable(&store);
+    }
+    drop(store);
+    let (store, recovered) = open().unwrap();
+    assert!(recovered.commits >= 150);
+    assert_eq!(all_rows(&store, names.table).len(), 150);
+}
+
+#[test]
 fn what_was_durable_is_there_after_a_death_without_close() {
     let dir = tempfile::tempdir().unwrap();
     let engine = SimEngine::new(1);

@@ -1,6 +1,5 @@
 //! The catalog service: what it is told by people, and what it then says.
 
-use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::category::Category;
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::ids::{CategoryId, ProductId};
 use crate::money::Currency;
+use crate::version::unchanged;
 
 /// Prices of one product that are kept; older ones go.
 pub const PRICES_MAX: u64 = 1_000;
@@ -396,20 +396,4 @@ fn id_taken(id: &ProductId) -> Rejection {
         "id_taken",
         format!("the id {id} is that of a product with another stock keeping unit; use another id"),
     )
-}
-
-/// Whether a thing is still the one, or one of those, that the caller has seen.
-fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "the {what} has version {version} by now, which is none of those asked for; look \
-                 at it and decide again"
-            ),
-        )
-        .with("version", version)),
-        Some(_) | None => Ok(()),
-    }
 }

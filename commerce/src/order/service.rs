@@ -1,6 +1,5 @@
 //! The order service: what it is told and asked by people.
 
-use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::change::{self, Note};
@@ -21,6 +20,7 @@ use crate::ids::{OrderId, UserId};
 use crate::money::Currency;
 use crate::page::Listing;
 use crate::payment::{CapturePayment, Payment};
+use crate::version::unchanged;
 
 /// Orders, their way through the services, and the prices they are accepted at.
 #[derive(Debug, Clone)]
@@ -393,22 +393,6 @@ fn facts(id: &OrderId, view: &View<Orders>) -> Result<OrderFacts, Rejection> {
 fn show(id: &OrderId, view: &View<Orders>) -> Result<OrderView, Rejection> {
     let order = find(id, None, view)?;
     Ok(order.view(*id, facts(id, view)?))
-}
-
-/// Whether something is still as the caller has seen it, in one of these versions.
-pub(super) fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "{what} has version {version} by now, which is none of those asked for; look at \
-                 it and decide again"
-            ),
-        )
-        .with("version", version)),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn no_such_order(id: &OrderId) -> Rejection {

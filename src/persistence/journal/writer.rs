@@ -35,6 +35,15 @@ pub(crate) enum Written {
 
 /// Bytes of a group beyond which the next one begins, so that a group's sync stays short.
 const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Bytes of the reserved space that a small group prepares behind itself.
+///
+/// Space that has never been written costs its first sync another wait, for the file's metadata:
+/// 265 µs were measured where space that holds zeros takes 170. One sync in fifty pays for the
+/// others.
+const PREPARED_BYTES: u64 = 256 << 10;
+/// Bytes up to which a group is small. A large one hardly notices the metadata, and writing
+/// everything twice would cost it more.
+const SMALL_GROUP_BYTES: usize = 16 << 10;
 
 pub(crate) struct JournalWriter {
     disk: Arc<dyn Disk>,
@@ -45,6 +54,8 @@ pub(crate) struct JournalWriter {
     file: Box<dyn DiskFile>,
     offset: u64,
     capacity: u64,
+    /// Up to where the file has been written or prepared.
+    prepared: u64,
     /// CRC of the last record, trailers included: what the next one chains to.
     chain: u32,
     /// CRC of the last commit: what the next segment chains to.
@@ -87,8 +98,11 @@ impl JournalWriter {
             commit_crc = chain;
             last = pending.position;
         }
-        let (file, capacity) =
-            create_segment(disk.as_ref(), &dir, &header, &records, first_segment_bytes)?;
+        let Segment {
+            file,
+            capacity,
+            prepared,
+        } = create_segment(disk.as_ref(), &dir, &header, &records, first_segment_bytes)?;
         Ok(JournalWriter {
             disk,
             dir,
@@ -97,6 +111,7 @@ impl JournalWriter {
             file,
             offset: (RECORDS_START + records.len()) as u64,
             capacity,
+            prepared,
             chain,
             commit_crc,
             last,
@@ -154,6 +169,7 @@ impl JournalWriter {
             self.waiting.pop_front();
         }
         self.write_buffer()?;
+        self.prepare()?;
         self.sync()?;
         self.claimed = self.durable;
         self.durable = self.last;
@@ -196,6 +212,19 @@ impl JournalWriter {
         Ok(())
     }
 
+    /// Prepares what lies behind the group that has just been written, for the next ones.
+    fn prepare(&mut self) -> Result<(), StoreError> {
+        if self.offset <= self.prepared || self.buffer.len() > SMALL_GROUP_BYTES {
+            return Ok(());
+        }
+        let to = self.capacity.min(self.offset + PREPARED_BYTES);
+        self.file
+            .prepare(self.offset, to)
+            .map_err(|error| self.failed("preparing", &error))?;
+        self.prepared = to;
+        Ok(())
+    }
+
     fn sync(&mut self) -> Result<(), StoreError> {
         self.file
             .sync()
@@ -221,9 +250,10 @@ impl JournalWriter {
         let room = RECORDS_START as u64 + needed + framed_bytes(0) as u64;
         let bytes = self.segment_bytes.max(room);
         match create_segment(self.disk.as_ref(), &self.dir, &header, &[], bytes) {
-            Ok((file, capacity)) => {
-                self.file = file;
-                self.capacity = capacity;
+            Ok(segment) => {
+                self.file = segment.file;
+                self.capacity = segment.capacity;
+                self.prepared = segment.prepared;
                 self.offset = RECORDS_START as u64;
                 self.chain = header.chain();
                 self.claimed = header.durable;
@@ -258,26 +288,38 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Creates a segment whose name appears only when header and records are durable.
-///
-/// Its space is reserved, not filled with zeros: syncs into filled space were measured to take
-/// about a tenth less, which is not worth writing everything twice.
+/// A segment that has just been made.
+struct Segment {
+    file: Box<dyn DiskFile>,
+    capacity: u64,
+    prepared: u64,
+}
+
+/// Creates a segment whose name appears only when header and records are durable. Its space is
+/// reserved, and the beginning of it prepared.
 fn create_segment(
     disk: &dyn Disk,
     dir: &std::path::Path,
     header: &SegmentHeader,
     records: &[u8],
     bytes: u64,
-) -> io::Result<(Box<dyn DiskFile>, u64)> {
+) -> io::Result<Segment> {
     let unfinished = dir.join(UNFINISHED);
     let file = disk.open(&unfinished, OpenMode::Truncate)?;
     let mut content = header.encode();
     content.extend_from_slice(records);
-    let capacity = bytes.max((content.len() + framed_bytes(0)) as u64);
+    let end = content.len() as u64;
+    let capacity = bytes.max(end + framed_bytes(0) as u64);
     file.allocate(capacity)?;
+    let prepared = capacity.min(end + PREPARED_BYTES);
     file.write_at(0, &content)?;
+    file.prepare(end, prepared)?;
     file.sync()?;
     disk.rename(&unfinished, &segment_path(dir, header.ordinal))?;
     disk.sync_dir(dir)?;
-    Ok((file, capacity))
+    Ok(Segment {
+        file,
+        capacity,
+        prepared,
+    })
 }
