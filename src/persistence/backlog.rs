@@ -265,3 +265,22 @@ pub(crate) fn choose<S: Copy + Ord>(mut memory: Vec<(u64, S)>, budget: u64) -> V
     }
     chosen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_streams_go_to_disk_until_the_others_take_half_of_the_budget() {
+        for (memory, budget, expected) in [
+            (vec![(60, 'a'), (40, 'b')], 100, vec![]),
+            (vec![(60, 'a'), (41, 'b')], 100, vec!['a']),
+            (vec![(30, 'a'), (71, 'b')], 100, vec!['b']),
+            (vec![(40, 'a'), (41, 'b'), (42, 'c')], 100, vec!['c', 'b']),
+            (vec![(1, 'a'), (0, 'b'), (2, 'c')], 0, vec!['c', 'a']),
+            (vec![(0, 'a')], 0, vec![]),
+        ] {
+            assert_eq!(choose(memory.clone(), budget), expected, "{memory:?} {budget}");
+        }
+    }
+}

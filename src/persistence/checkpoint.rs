@@ -483,6 +483,7 @@ pub(crate) fn apply_rows(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::commit::ServiceId;
 
     #[test]
     fn golden_bytes_of_checkpoint() {
@@ -503,6 +504,26 @@ mod tests {
         assert_eq!(&bytes[..8], MAGIC);
         assert_eq!(&bytes[8..12], [1, 0, 0, 0]);
         assert_eq!(&bytes[20..], body);
+        assert_eq!(CheckpointFile::decode(&bytes), Ok(file.clone()));
+        // Files of spilled messages come last, and without any there is nothing of them.
+        let spilled = SpillFile {
+            stream: StreamId {
+                sender: ServiceId(1),
+                receiver: ServiceId(2),
+            },
+            first: Sequence(5),
+            last: Sequence(300),
+            bytes: 7,
+            size: 8,
+            checksum: 0x0403_0201,
+        };
+        let file = CheckpointFile {
+            spilled: vec![spilled],
+            ..file
+        };
+        let bytes = file.encode();
+        let more = [1, 1, 2, 5, 0xac, 2, 7, 8, 1, 2, 3, 4];
+        assert_eq!(bytes[20..], [body, &more].concat());
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
     }
 }

@@ -38,6 +38,8 @@ pub mod snapshot;
 mod snapshots;
 mod space;
 pub mod spill;
+#[cfg(test)]
+mod spill_tests;
 mod state;
 pub mod store;
 #[cfg(test)]

@@ -207,8 +207,11 @@ impl Core {
                 written.push(file::write(disk, &dir, id, entries.range(start..start + run))?);
             }
         }
-        disk.sync_dir(&dir)
-            .map_err(|error| StoreError::io("syncing", &dir, &error))
+        // Never tried again, not even for lack of space: the files' names may be lost by then.
+        disk.sync_dir(&dir).map_err(|error| StoreError::Io {
+            operation: format!("syncing {}", dir.display()),
+            detail: error.to_string(),
+        })
     }
 
     /// Removes files that no recovery needs any more.

@@ -463,3 +463,115 @@ impl std::fmt::Debug for SpillCursor {
         f.write_str("SpillCursor")
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::commit::ServiceId;
+    use crate::persistence::memory_disk::MemoryDisk;
+
+    const STREAM: StreamId = StreamId {
+        sender: ServiceId(1),
+        receiver: ServiceId(2),
+    };
+
+    fn written(entries: &[Entry]) -> (MemoryDisk, SpillFile) {
+        let disk = MemoryDisk::default();
+        let file = write(&disk, Path::new("spill"), STREAM, entries.iter()).unwrap();
+        (disk, file)
+    }
+
+    fn all(disk: &MemoryDisk, file: SpillFile, after: u64) -> Result<Vec<Entry>, StoreError> {
+        let cursor = SpillCursor::default();
+        let mut page = Page::new(usize::MAX, usize::MAX);
+        let mut next = Sequence(after);
+        while next < file.last {
+            cursor.read(disk, Path::new("spill"), file, next, &mut page)?;
+            next = page.last().unwrap();
+        }
+        Ok(page.entries)
+    }
+
+    #[test]
+    fn messages_larger_and_smaller_than_a_block_share_a_file() {
+        let lengths = [0, 1, BLOCK_BYTES, 3, 3 * BLOCK_BYTES, 0, 0];
+        let small = std::iter::repeat_n(700, 2_000);
+        let entries: Vec<Entry> = (5..)
+            .zip(lengths.into_iter().chain(small))
+            .map(|(n, length)| (Sequence(n), Bytes::from(vec![n as u8; length])))
+            .collect();
+        let (disk, file) = written(&entries);
+        assert_eq!((file.first, file.last), (Sequence(5), Sequence(2_011)));
+        let bytes: usize = entries.iter().map(|(_, envelope)| envelope.len()).sum();
+        assert_eq!(file.bytes, bytes as u64);
+        for after in [4, 5, 6, 7, 8, 9, 10, 11, 12, 400, 2_009, 2_010] {
+            let behind = &entries[after as usize - 4..];
+            assert_eq!(all(&disk, file, after).unwrap(), behind, "behind {after}");
+        }
+        assert!(disk.longest_read() <= 3 * BLOCK_BYTES + 4);
+    }
+
+    #[test]
+    fn golden_bytes_of_a_file() {
+        let entries = [
+            (Sequence(7), Bytes::from_static(b"ab")),
+            (Sequence(8), Bytes::from_static(b"c")),
+        ];
+        let (disk, file) = written(&entries);
+        let path = file.path(Path::new("spill"));
+        let name = "1-2-00000000000000000007-00000000000000000008.spill";
+        assert_eq!(path, Path::new("spill").join(name));
+        let bytes = disk.bytes(&path);
+        assert_eq!(&bytes[..12], b"rdlvspil\x01\0\0\0");
+        let head = [1, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(bytes[16..32], head);
+        assert_eq!(&bytes[32..43], b"\x02\0\0\0ab\x01\0\0\0c");
+        let block = crc32c(&bytes[32..43]).to_le_bytes();
+        assert_eq!(bytes[43..48], [8, 3, 1, 7, 32]);
+        assert_eq!(bytes[48..52], block);
+        assert_eq!(bytes[52..58], [2, 0, 11, 0, 0, 0]);
+        let checksum = crc32c(&[&bytes[..32], &bytes[43..58]].concat());
+        assert_eq!(bytes[58..], checksum.to_le_bytes());
+        assert_eq!((file.size, file.checksum), (62, checksum));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed_and_a_newer_format_told_from_it() {
+        let entries = [
+            (Sequence(7), Bytes::from_static(b"ab")),
+            (Sequence(8), Bytes::from_static(b"c")),
+        ];
+        let (disk, file) = written(&entries);
+        let path = file.path(Path::new("spill"));
+        let good = disk.bytes(&path);
+        assert_eq!(all(&disk, file, 6).unwrap(), entries);
+        for bit in 0..good.len() * 8 {
+            let mut flipped = good.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            disk.put(&path, &flipped);
+            let damaged = all(&disk, file, 6);
+            let is_named = matches!(&damaged, Err(StoreError::Damaged { .. }));
+            assert!(is_named, "bit {bit}: {damaged:?}");
+        }
+        for length in 0..good.len() {
+            disk.put(&path, &good[..length]);
+            assert!(all(&disk, file, 6).is_err(), "cut to {length}");
+        }
+        let mut newer = good.clone();
+        newer[..16].copy_from_slice(&prelude(2));
+        disk.put(&path, &newer);
+        let refused = all(&disk, file, 6);
+        assert!(
+            matches!(refused, Err(StoreError::NewerFormat { found: 2, .. })),
+            "{refused:?}"
+        );
+        // The same run of another history.
+        let other = [
+            (Sequence(7), Bytes::from_static(b"ab")),
+            (Sequence(8), Bytes::from_static(b"d")),
+        ];
+        write(&disk, Path::new("spill"), STREAM, other.iter()).unwrap();
+        assert!(all(&disk, file, 6).is_err());
+    }
+}
