@@ -355,7 +355,12 @@ async fn a_receiver_that_stands_still_bounds_what_is_under_way_and_gets_it_all_l
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_failed_receiver_is_on_disk_and_arrives_once_and_in_order() {
-    for (seed, ends) in [(1, "revived"), (2, "restarted"), (3, "crashed"), (4, "killed")] {
+    for (seed, ends) in [
+        (1, "revived"),
+        (2, "restarted"),
+        (3, "crashed"),
+        (4, "killed"),
+    ] {
         let office = Office::default();
         let config = Config {
             outbox_memory_bytes_max: 2_000,
@@ -413,7 +418,10 @@ async fn what_waits_for_a_failed_receiver_is_on_disk_and_arrives_once_and_in_ord
         let report = stream(test.system(), "desk", "clerk");
         let left = (report.waiting, report.spilled, report.parked);
         assert_eq!(left, (0, 0, 0), "{ends}");
-        test.system().shutdown(Duration::from_secs(1)).await.unwrap();
+        test.system()
+            .shutdown(Duration::from_secs(1))
+            .await
+            .unwrap();
         let files = test.disk().files();
         let spilled = files.iter().filter(|(path, _)| {
             path.extension()

@@ -11,7 +11,9 @@ use common::{Log, small, stream};
 use redeliver::codec::{Body, CodecError};
 use redeliver::prelude::*;
 use redeliver::testing::{TestSystem, TransportFaults};
-use redeliver::{ActivityError, Config, DeadReason, StartError, System, SystemBuilder, TopologyError};
+use redeliver::{
+    ActivityError, Config, DeadReason, StartError, System, SystemBuilder, TopologyError,
+};
 
 messages! {
     Ping = "ping" { n: u64 }
@@ -364,7 +366,13 @@ async fn leave(n: u64) -> (TestSystem, Arc<AtomicU64>, Log) {
 #[tokio::test(start_paused = true)]
 async fn messages_timers_and_activities_without_a_handler_refuse_the_start_until_retired() {
     // In the outbox, in one that is on disk, parked, a timer, an activity.
-    for (n, message) in [(7, "given"), (8, "given"), (13, "given"), (100, "later"), (200, "errand")] {
+    for (n, message) in [
+        (7, "given"),
+        (8, "given"),
+        (13, "given"),
+        (100, "later"),
+        (200, "errand"),
+    ] {
         let (mut test, program, _) = leave(n).await;
         program.store(2, Ordering::Relaxed);
         let error = test.reopen().await.unwrap_err();

@@ -62,7 +62,11 @@ impl Backlog {
             true => self.entries.len(),
             false => self.entries.partition_point(|(held, _)| *held < sequence),
         };
-        if self.entries.get(at).is_none_or(|(held, _)| *held != sequence) {
+        if self
+            .entries
+            .get(at)
+            .is_none_or(|(held, _)| *held != sequence)
+        {
             self.bytes += envelope.len() as u64;
             self.entries.insert(at, (sequence, envelope));
         }
@@ -166,10 +170,12 @@ impl Backlog {
 
     /// What is in files only.
     pub(crate) fn on_disk(&self, consumed: Sequence) -> Extent {
-        self.spilled.iter().fold(Extent::default(), |sum, file| Extent {
-            entries: sum.entries + file.entries_after(consumed),
-            bytes: sum.bytes + file.bytes_after(consumed),
-        })
+        self.spilled
+            .iter()
+            .fold(Extent::default(), |sum, file| Extent {
+                entries: sum.entries + file.entries_after(consumed),
+                bytes: sum.bytes + file.bytes_after(consumed),
+            })
     }
 
     /// Whether every number from the mark to the last one sent has its message, as it must after
@@ -247,21 +253,35 @@ impl Page {
     }
 }
 
-/// Which streams go to disk so that the others take no more than half of `budget`, given what each
-/// takes in memory: the largest first. None while all together are within it.
-pub(crate) fn choose<S: Copy + Ord>(mut memory: Vec<(u64, S)>, budget: u64) -> Vec<S> {
-    let mut left: u64 = memory.iter().map(|(bytes, _)| bytes).sum();
+/// What a stream keeps in memory, when a checkpoint asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held<S> {
+    pub(crate) stream: S,
+    pub(crate) memory_bytes: u64,
+    /// Whether it has files, so that nothing of this is read before they are.
+    pub(crate) behind_files: bool,
+}
+
+/// Which streams go to disk: those behind files of theirs, if that makes a file worth having, and
+/// beyond `budget` of all others the largest, until the rest takes half of it.
+pub(crate) fn choose<S: Copy + Ord>(held: &[Held<S>], budget: u64) -> Vec<S> {
+    let least = (budget / 8).max(1);
+    let (behind, mut others): (Vec<Held<S>>, Vec<Held<S>>) = held
+        .iter()
+        .copied()
+        .partition(|held| held.behind_files && held.memory_bytes >= least);
+    let mut chosen: Vec<S> = behind.iter().map(|held| held.stream).collect();
+    let mut left: u64 = others.iter().map(|held| held.memory_bytes).sum();
     if left <= budget {
-        return Vec::new();
+        return chosen;
     }
-    memory.sort_by(|a, b| b.cmp(a));
-    let mut chosen = Vec::new();
-    for (bytes, stream) in memory {
-        if left <= budget / 2 || bytes == 0 {
+    others.sort_by_key(|held| std::cmp::Reverse((held.memory_bytes, held.stream)));
+    for held in others {
+        if left <= budget / 2 || held.memory_bytes == 0 {
             break;
         }
-        left -= bytes;
-        chosen.push(stream);
+        left -= held.memory_bytes;
+        chosen.push(held.stream);
     }
     chosen
 }
@@ -279,8 +299,19 @@ mod tests {
             (vec![(40, 'a'), (41, 'b'), (42, 'c')], 100, vec!['c', 'b']),
             (vec![(1, 'a'), (0, 'b'), (2, 'c')], 0, vec!['c', 'a']),
             (vec![(0, 'a')], 0, vec![]),
+            // Capitals are behind files.
+            (vec![(20, 'A'), (40, 'b')], 100, vec!['A']),
+            (vec![(11, 'A'), (40, 'b')], 100, vec![]),
+            (vec![(60, 'A'), (99, 'b')], 100, vec!['A']),
+            (vec![(60, 'A'), (99, 'b'), (2, 'c')], 100, vec!['A', 'b']),
         ] {
-            assert_eq!(choose(memory.clone(), budget), expected, "{memory:?} {budget}");
+            let held = memory.iter().map(|(memory_bytes, stream)| Held {
+                stream: *stream,
+                memory_bytes: *memory_bytes,
+                behind_files: stream.is_ascii_uppercase(),
+            });
+            let chosen = choose(&held.collect::<Vec<_>>(), budget);
+            assert_eq!(chosen, expected, "{memory:?} {budget}");
         }
     }
 }

@@ -225,8 +225,11 @@ impl Checkpointer {
             .iter()
             .map(|stream| (stream.id, stream.mark.consumed))
             .collect();
-        let is_passed =
-            |file: &SpillFile| marks.get(&file.stream).is_some_and(|mark| file.last <= *mark);
+        let is_passed = |file: &SpillFile| {
+            marks
+                .get(&file.stream)
+                .is_some_and(|mark| file.last <= *mark)
+        };
         let left = self.spilled.iter().filter(|file| !is_passed(file));
         let mut files: Vec<SpillFile> = left.chain(&frozen.spilled).copied().collect();
         files.sort();

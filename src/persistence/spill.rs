@@ -93,8 +93,7 @@ impl SpillFile {
 
     /// About how many bytes those take.
     pub(crate) fn bytes_after(&self, consumed: Sequence) -> u64 {
-        let share =
-            u128::from(self.bytes) * u128::from(self.entries_after(consumed));
+        let share = u128::from(self.bytes) * u128::from(self.entries_after(consumed));
         u64::try_from(share / u128::from(self.entries().max(1))).unwrap_or(u64::MAX)
     }
 }
@@ -204,7 +203,12 @@ impl Core {
                 if run == 0 {
                     break;
                 }
-                written.push(file::write(disk, &dir, id, entries.range(start..start + run))?);
+                written.push(file::write(
+                    disk,
+                    &dir,
+                    id,
+                    entries.range(start..start + run),
+                )?);
             }
         }
         // Never tried again, not even for lack of space: the files' names may be lost by then.

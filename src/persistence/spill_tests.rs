@@ -141,14 +141,20 @@ impl Office {
         assert_eq!(after, Sequence(self.consumed));
         while after.0 < self.sent {
             let run = self.store().outbox(stream, after, 7, 5 * LENGTH).unwrap();
-            assert!((1..=5).contains(&run.len()), "{} behind {after:?}", run.len());
+            assert!(
+                (1..=5).contains(&run.len()),
+                "{} behind {after:?}",
+                run.len()
+            );
             for (sequence, envelope) in run {
                 assert_eq!(sequence.0, after.0 + 1);
                 assert_eq!(envelope, message(sequence.0));
                 after = sequence;
             }
         }
-        let whole = self.store().outbox(stream, Sequence(0), usize::MAX, usize::MAX);
+        let whole = self
+            .store()
+            .outbox(stream, Sequence(0), usize::MAX, usize::MAX);
         assert_eq!(whole.unwrap().len() as u64, self.sent - self.consumed);
         let state = self.state();
         assert_eq!(state.backlog_entries, self.sent - self.consumed);
@@ -409,7 +415,11 @@ fn a_damaged_file_of_messages_is_refused_by_name_and_never_taken_for_empty() {
             Err(OpenError::Damaged { file: named, .. }) => assert_eq!(named, *file),
             other => panic!("{other:?}"),
         }
-        assert_eq!(office.disk.operations(), operations, "something was changed");
+        assert_eq!(
+            office.disk.operations(),
+            operations,
+            "something was changed"
+        );
     };
     for (file, size) in office.files() {
         let foot = size - 20;
@@ -431,10 +441,16 @@ fn a_damaged_file_of_messages_is_refused_by_name_and_never_taken_for_empty() {
         let before = office.store().outbox(stream, Sequence(0), 40, usize::MAX);
         assert_eq!(before.unwrap().len(), 40);
         let damaged = office.store().outbox(stream, Sequence(0), 90, usize::MAX);
-        assert!(matches!(&damaged, Err(StoreError::Damaged { what, .. })
-            if what.contains(file.to_str().unwrap())), "{damaged:?}");
+        assert!(
+            matches!(&damaged, Err(StoreError::Damaged { what, .. })
+            if what.contains(file.to_str().unwrap())),
+            "{damaged:?}"
+        );
         let closed = office.store().maintain();
-        assert!(matches!(closed, Err(StoreError::Closed { .. })), "{closed:?}");
+        assert!(
+            matches!(closed, Err(StoreError::Closed { .. })),
+            "{closed:?}"
+        );
         assert!(matches!(office.store().usage().state, CellState::Closed(_)));
         assert!(office.disk.flip(&file, offset, 0x10));
     }
@@ -476,7 +492,9 @@ fn a_reader_is_not_disturbed_by_a_checkpoint_that_removes_its_file() {
     office.checkpoint();
     let stream = office.stream();
     let read = |office: &Office, after| {
-        let run = office.store().outbox(stream, Sequence(after), 10, usize::MAX);
+        let run = office
+            .store()
+            .outbox(stream, Sequence(after), 10, usize::MAX);
         run.unwrap()[0].0.0
     };
     assert_eq!(read(&office, 5), 6);
@@ -523,7 +541,11 @@ fn names_of_spilled_messages_are_told_without_reading_them() {
     // Of the first file some have been consumed, so that it says too much.
     office.consume(1);
     let read = office.disk.bytes_read();
-    let told = office.store().spilled_names(office.stream()).unwrap().unwrap();
+    let told = office
+        .store()
+        .spilled_names(office.stream())
+        .unwrap()
+        .unwrap();
     assert!(office.disk.bytes_read() - read < 500);
     assert_eq!((told.first, told.last), (Sequence(21), Sequence(60)));
     let mut counts: Vec<_> = told

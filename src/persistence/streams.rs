@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use super::backlog::{Backlog, Entry, Page, choose};
+use super::backlog::{Backlog, Entry, Held, Page, choose};
 use super::format::{Decoder, Malformed, put_varint};
 use super::journal::body;
 use super::spill::{SpillCursor, SpillFile};
@@ -110,18 +110,19 @@ impl Streams {
     pub(crate) fn states(&self) -> Vec<StreamState> {
         self.ids()
             .into_iter()
-            .map(|id| {
-                self.with(id, |stream| stream.state(id))
-            })
+            .map(|id| self.with(id, |stream| stream.state(id)))
             .collect()
     }
 
-    /// What a checkpoint at this instant has to write. Of what is in memory beyond `memory_bytes`,
-    /// whole streams go to files. Called under the cell's lock.
+    /// What a checkpoint at this instant has to write. Beyond about `memory_bytes` in memory, whole
+    /// streams go to files. Called under the cell's lock.
     pub(crate) fn freeze(&self, memory_bytes: u64) -> Vec<FrozenStream> {
         let ids = self.ids();
-        let memory = ids.iter().map(|id| (self.with(*id, |stream| stream.memory_bytes()), *id));
-        let spilling = choose(memory.collect(), memory_bytes);
+        let held: Vec<Held<StreamId>> = ids
+            .iter()
+            .map(|id| self.with(*id, |stream| stream.held(*id)))
+            .collect();
+        let spilling = choose(&held, memory_bytes);
         ids.into_iter()
             .filter_map(|id| self.with(id, |stream| stream.freeze(id, spilling.contains(&id))))
             .collect()
@@ -153,8 +154,12 @@ impl Stream {
         self.backlog.advance(mark.consumed);
     }
 
-    fn memory_bytes(&self) -> u64 {
-        self.backlog.in_memory().memory_bytes()
+    fn held(&self, id: StreamId) -> Held<StreamId> {
+        Held {
+            stream: id,
+            memory_bytes: self.backlog.in_memory().memory_bytes(),
+            behind_files: self.backlog.files().next().is_some(),
+        }
     }
 
     fn state(&self, id: StreamId) -> StreamState {

@@ -66,7 +66,10 @@ pub(super) fn write<'e>(
 ) -> Result<SpillFile, StoreError> {
     let ends = (entries.clone().next(), entries.clone().next_back());
     let (Some((first, _)), Some((last, _))) = ends else {
-        return Err(StoreError::damaged(dir, "a run of no messages was to be written"));
+        return Err(StoreError::damaged(
+            dir,
+            "a run of no messages was to be written",
+        ));
     };
     let mut file = SpillFile {
         stream,
@@ -285,11 +288,7 @@ impl SpillReader {
         SpillReader::open_at(disk, file.path(dir), file)
     }
 
-    fn open_at(
-        disk: &dyn Disk,
-        path: PathBuf,
-        file: SpillFile,
-    ) -> Result<SpillReader, StoreError> {
+    fn open_at(disk: &dyn Disk, path: PathBuf, file: SpillFile) -> Result<SpillReader, StoreError> {
         let damaged = |detail: &str| Err(StoreError::damaged(&path, detail));
         let failed = |error: std::io::Error| StoreError::io("reading", &path, &error);
         let disk_file = match disk.open(&path, OpenMode::Read) {
@@ -446,7 +445,9 @@ impl SpillCursor {
             _ => SpillReader::open(disk, dir, file)?,
         };
         // After an error it is opened anew.
-        held.insert(reader).read(after, page).inspect_err(|_| *held = None)
+        held.insert(reader)
+            .read(after, page)
+            .inspect_err(|_| *held = None)
     }
 
     /// Lets go of a file that is about to be removed, or its space would stay taken.
