@@ -192,8 +192,8 @@ impl Core {
             return Ok(());
         }
         disk.create_dir(&dir)
-            .and_then(|()| disk.sync_dir(&cell_dir))
             .map_err(|error| StoreError::io("creating", &dir, &error))?;
+        sync_dir(disk, &cell_dir)?;
         for (id, entries) in spilling {
             loop {
                 let done = written.iter().rev().find(|file| file.stream == id);
@@ -211,11 +211,7 @@ impl Core {
                 )?);
             }
         }
-        // Never tried again, not even for lack of space: the files' names may be lost by then.
-        disk.sync_dir(&dir).map_err(|error| StoreError::Io {
-            operation: format!("syncing {}", dir.display()),
-            detail: error.to_string(),
-        })
+        sync_dir(disk, &dir)
     }
 
     /// Removes files that no recovery needs any more.
@@ -233,6 +229,14 @@ impl Core {
             }
         }
     }
+}
+
+/// Never tried again, not even for lack of space: what it was to save may be lost by then.
+fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    disk.sync_dir(dir).map_err(|error| StoreError::Io {
+        operation: format!("syncing {}", dir.display()),
+        detail: error.to_string(),
+    })
 }
 
 /// How many entries go into the next file: one at least, if there is one.
