@@ -432,6 +432,44 @@ async fn what_waits_for_a_failed_receiver_is_on_disk_and_arrives_once_and_in_ord
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_spilled_message_that_cannot_be_read_closes_the_cell_and_says_which_file() {
+    let office = Office::default();
+    let config = Config {
+        outbox_memory_bytes_max: 0,
+        checkpoint_after_bytes: 8_000,
+        stream_window: 16,
+        ..small()
+    };
+    let mut test = TestSystem::start(5, office.build(config)).await.unwrap();
+    fail_the_clerk(&test, &office).await;
+    let desk = test.system().service::<Desk>();
+    desk.call(Many { n: 500 }).await.unwrap();
+    test.advance(Duration::from_millis(5)).await;
+    assert!(stream(test.system(), "desk", "clerk").spilled > 400);
+    let is_spilled = |path: &std::path::Path| path.extension().is_some_and(|end| end == "spill");
+    let mut files = test.disk().files();
+    files.retain(|(path, _)| is_spilled(path));
+    let (file, size) = files.pop().unwrap();
+    // Half of a file: past what was handed on before.
+    assert!(test.disk().flip(&file, size / 2, 1));
+    office.log.clear();
+    test.system().revive("clerk");
+    let closed = test.system().closed().await.to_string();
+    assert!(closed.contains("does not match its checksum"), "{closed}");
+    assert!(closed.contains(file.to_str().unwrap()), "{closed}");
+    assert!(!test.system().health().ready);
+    // Repaired, everything is there.
+    test.kill();
+    assert!(test.disk().flip(&file, size / 2, 1));
+    test.reopen().await.unwrap();
+    test.quiet().await;
+    let report = stream(test.system(), "desk", "clerk");
+    assert_eq!((report.sent, report.waiting), (520, 0));
+    let checked: BTreeSet<u64> = office.numbers("check ").into_iter().collect();
+    assert!((1..=500).all(|n| checked.contains(&(2 * n))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_to_the_sender_of_an_overfull_stream_are_refused_and_only_those() {
     let office = Office::default();
     let config = Config {
