@@ -218,14 +218,15 @@ impl Core {
     pub(crate) fn remove_spilled(&self, files: impl Iterator<Item = SpillFile>) {
         let dir = spill_dir(&self.options.cell_dir());
         for file in files {
-            if let Some(stream) = self.state.streams.find(file.stream) {
-                let cursor = lock(&stream).cursor.clone();
-                cursor.forget(&file);
-            }
             let path = file.path(&dir);
             if let Err(error) = self.disk.remove(&path) {
                 // The next opening removes what nothing names.
                 tracing::warn!(?path, %error, "a file of spilled messages cannot be removed");
+            }
+            // After it, or a reader that comes late would open the file again and keep its space.
+            if let Some(stream) = self.state.streams.find(file.stream) {
+                let cursor = lock(&stream).cursor.clone();
+                cursor.forget(&file);
             }
         }
     }

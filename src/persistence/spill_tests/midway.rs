@@ -1,8 +1,12 @@
 //! What happens while a checkpoint is under way: turns, readers, and a disk that refuses.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::watched::Call;
 use super::*;
+use crate::persistence::backlog::Page;
+use crate::persistence::spill::spill_dir;
+use crate::persistence::streams::lock;
 
 /// A turn of the receiver that takes everything up to a number, as a relay and it would do it.
 fn consume(store: &Store, stream: StreamId, upto: u64) {
@@ -89,4 +93,46 @@ fn a_receiver_that_comes_back_at_any_step_of_a_checkpoint_takes_nothing_from_it(
             office.check();
         }
     }
+}
+
+#[test]
+fn a_reader_that_comes_late_does_not_keep_the_space_of_a_removed_file() {
+    let mut office = Office::new(1);
+    office.send(60);
+    office.checkpoint();
+    office.consume(60);
+    let stream = office.stream();
+    let found = office.store().handle.core.state.streams.find(stream);
+    let found = found.unwrap();
+    let dir = spill_dir(&office.options.cell_dir());
+    let (file, cursor) = {
+        let named = office.store().handle.core.checkpointer.lock().unwrap();
+        (named.spilled()[0], lock(&found).cursor.clone())
+    };
+    // It has looked up its file, and opens it at the last moment.
+    let was_late = Arc::new(AtomicBool::new(false));
+    let (late, disk, path, from) = (
+        was_late.clone(),
+        office.disk.clone(),
+        file.path(&dir),
+        dir.clone(),
+    );
+    let disk = watched::WatchedDisk {
+        disk,
+        watch: office.watch.clone(),
+    };
+    office.watch.set(move |call, removed| {
+        if call == Call::Remove && removed == path {
+            let mut page = Page::new(1, 1);
+            cursor
+                .read(&disk, &from, file, Sequence(0), &mut page)
+                .unwrap();
+            late.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    office.checkpoint();
+    assert!(was_late.load(Ordering::Relaxed));
+    assert_eq!(office.files(), []);
+    assert_eq!(office.watch.open_in(&dir), 0);
 }
