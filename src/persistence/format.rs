@@ -186,7 +186,18 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Re
     file.sync()?;
     drop(file);
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_names(disk, path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory durable. If that fails it is never tried again, not even for lack
+/// of space: what it was to save may be lost by then. So no error of it says that there is none.
+pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.sync_dir(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::Error::other(error.to_string())
+        }
+        _ => error,
+    })
 }
 
 /// The whole of a file, or `None` if there is none.

@@ -27,6 +27,7 @@ use crc32c::{crc32c, crc32c_append};
 use crate::commit::{Position, TableId};
 use crate::error::StoreError;
 use crate::persistence::disk::{Disk, DiskFile, OpenMode};
+use crate::persistence::format::sync_names;
 
 /// The format that this version writes, and the newest it reads.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -232,9 +233,7 @@ impl<'d> SnapshotWriter<'d> {
             .rename(&self.unfinished, &self.path)
             .map_err(|e| StoreError::io("renaming snapshot to", &self.path, &e))?;
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        self.disk
-            .sync_dir(dir)
-            .map_err(|e| StoreError::io("syncing", dir, &e))?;
+        sync_names(self.disk, dir).map_err(|e| StoreError::io("syncing", dir, &e))?;
         Ok(rows)
     }
 

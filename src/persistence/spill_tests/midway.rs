@@ -1,5 +1,6 @@
 //! What happens while a checkpoint is under way: turns, readers, and a disk that refuses.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::watched::Call;
@@ -135,4 +136,53 @@ fn a_reader_that_comes_late_does_not_keep_the_space_of_a_removed_file() {
     assert!(was_late.load(Ordering::Relaxed));
     assert_eq!(office.files(), []);
     assert_eq!(office.watch.open_in(&dir), 0);
+}
+
+#[test]
+fn names_that_a_snapshot_cannot_sync_close_the_cell_also_for_lack_of_space() {
+    for nth in 1.. {
+        let mut office = Office::new(nth);
+        office.options.segment_bytes = 8 << 10;
+        office.options.first_segment_bytes = 8 << 10;
+        office = office.opened();
+        office.send(150);
+        office.checkpoint();
+        office.send(1);
+        office.checkpoint();
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = calls.clone();
+        office.watch.set(move |call, _| {
+            if call == Call::SyncDir && counted.fetch_add(1, Ordering::Relaxed) + 1 == nth {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        });
+        let taken = office.store().snapshot_now();
+        office.watch.clear();
+        if calls.load(Ordering::Relaxed) < nth {
+            taken.unwrap();
+            assert!(nth > 5, "{nth}");
+            break;
+        }
+        assert!(
+            matches!(taken, Err(StoreError::Io { .. })),
+            "{nth}: {taken:?}"
+        );
+        assert!(
+            matches!(office.store().usage().state, CellState::Closed(_)),
+            "{nth}"
+        );
+        match nth % 2 {
+            0 => office.crash(),
+            _ => office.kill(),
+        }
+        office.open().unwrap();
+        office.check();
+        office.store().snapshot_now().unwrap();
+        assert!(office.store().usage().segments <= 2);
+        office.engine.destroy();
+        office.crash();
+        office.open().unwrap();
+        office.check();
+    }
 }
