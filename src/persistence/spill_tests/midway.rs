@@ -186,3 +186,32 @@ fn names_that_a_snapshot_cannot_sync_close_the_cell_also_for_lack_of_space() {
         office.check();
     }
 }
+
+#[test]
+fn space_that_cannot_be_prepared_keeps_no_commit_waiting() {
+    let mut office = Office::new(1);
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    office.options.segment_bytes = 512 << 10;
+    office.options.first_segment_bytes = 512 << 10;
+    office = office.opened();
+    office.watch.set(move |call, _| match call {
+        Call::Prepare => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        _ => Ok(()),
+    });
+    // In one segment, and in the next ones.
+    for _ in 0..4_000 {
+        office.send(1);
+        office.store().write_group().unwrap();
+        assert_eq!(office.store().durable(), office.store().queued());
+    }
+    assert!(calls.load(Ordering::Relaxed) > 2);
+    assert!(office.store().usage().segments > 2);
+    office.crash();
+    office.watch.clear();
+    office.open().unwrap();
+    office.check();
+}
