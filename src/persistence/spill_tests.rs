@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod midway;
+mod model;
 mod watched;
 
 use std::path::PathBuf;
