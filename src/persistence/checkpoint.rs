@@ -273,11 +273,20 @@ impl Core {
         }
         if due {
             self.checkpoint(false)?;
-            self.state.published.trim(self.clock.wall())?;
+            self.trim_events()?;
             return Ok(true);
         }
         // Also while nothing happens: age alone makes events go.
-        Ok(self.state.published.trim(self.clock.wall())? > 0)
+        Ok(self.trim_events()? > 0)
+    }
+
+    fn trim_events(&self) -> Result<usize, StoreError> {
+        let trimmed = self.state.published.trim(self.clock.wall());
+        if let Err(StoreError::Closed { reason }) = &trimmed {
+            // A sync of it has failed before.
+            self.close_because(reason.clone());
+        }
+        trimmed
     }
 
     /// Brings the engine to the present. Returns the position it is at.

@@ -208,15 +208,20 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Re
     sync_names(disk, path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes the names in a directory durable. If that fails it is never tried again, not even for lack
-/// of space: what it was to save may be lost by then. So no error of it says that there is none.
+/// Makes the names in a directory durable.
 pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.sync_dir(dir).map_err(|error| match error.kind() {
+    disk.sync_dir(dir).map_err(unsynced)
+}
+
+/// What a failed sync says, but never that there is no space, which would be tried again: what it
+/// was to save may be lost by then.
+pub(crate) fn unsynced(error: io::Error) -> io::Error {
+    match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             io::Error::other(error.to_string())
         }
         _ => error,
-    })
+    }
 }
 
 /// The whole of a file, or `None` if there is none.

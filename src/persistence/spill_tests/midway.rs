@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::watched::Call;
 use super::*;
@@ -214,4 +215,55 @@ fn space_that_cannot_be_prepared_keeps_no_commit_waiting() {
     office.watch.clear();
     office.open().unwrap();
     office.check();
+}
+
+#[test]
+fn events_that_cannot_be_synced_close_the_cell_also_for_lack_of_space() {
+    for refused in [Call::Sync, Call::SyncDir] {
+        let office = Office::new(1);
+        let StreamId { sender, receiver } = office.stream();
+        let event = Send {
+            envelope: message(1),
+            to: vec![receiver],
+            event: true,
+        };
+        office.queue(sender, None, vec![event]);
+        office.watch.set(move |call, path| {
+            let of_events = path.ancestors().any(|dir| dir.ends_with("events"));
+            match call == refused && of_events {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        let taken = office.store().checkpoint_now();
+        assert!(matches!(taken, Err(StoreError::Io { .. })), "{taken:?}");
+        assert!(matches!(office.store().usage().state, CellState::Closed(_)));
+    }
+}
+
+#[test]
+fn trimmed_events_whose_names_cannot_be_synced_close_the_cell() {
+    let mut office = Office::new(1);
+    office.options.events.age = Duration::from_secs(1);
+    office = office.opened();
+    let StreamId { sender, receiver } = office.stream();
+    let event = Send {
+        envelope: message(1),
+        to: vec![receiver],
+        event: true,
+    };
+    office.queue(sender, None, vec![event]);
+    office.checkpoint();
+    office.watch.set(
+        move |call, path| match call == Call::SyncDir && path.ends_with("events") {
+            true => Err(io::Error::other("no")),
+            false => Ok(()),
+        },
+    );
+    // The event is of the year 1970.
+    let trimmed = office.store().maintain();
+    assert!(matches!(trimmed, Err(StoreError::Io { .. })), "{trimmed:?}");
+    office.watch.clear();
+    office.store().maintain().unwrap_err();
+    assert!(matches!(office.store().usage().state, CellState::Closed(_)));
 }

@@ -1,4 +1,4 @@
-//! A simulated disk that calls back before whatever is done with names, and may refuse it.
+//! A simulated disk that calls back before whatever is done with names or made durable, and may refuse it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ pub(super) enum Call {
     Rename,
     Remove,
     SyncDir,
+    Sync,
     Prepare,
 }
 
@@ -155,6 +156,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.watch.tell(Call::Sync, &self.path)?;
         self.file.sync()
     }
 }
