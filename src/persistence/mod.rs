@@ -8,8 +8,10 @@
 //!
 //! Everything above sees only [`store::Store`].
 
+pub mod backup;
 mod catalog;
 mod checkpoint;
+pub mod content;
 #[cfg(test)]
 mod crash_tests;
 pub mod disk;
@@ -28,6 +30,7 @@ pub(crate) mod pace;
 mod published;
 pub mod real_disk;
 mod recovery;
+pub mod restore;
 pub mod running;
 pub mod sim_disk;
 pub mod sim_engine;
@@ -41,4 +44,5 @@ pub mod store;
 mod store_tests;
 pub mod streams;
 mod tables;
+pub mod verify;
 mod writing;
