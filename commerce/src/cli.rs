@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::bench::{self, BenchArgs};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::demo_report::{self, DemoReportArgs};
 use crate::{app, serve};
 
@@ -68,10 +69,10 @@ enum Asked {
 #[derive(Debug, Args)]
 struct ServeArgs {
     /// Data directory, created at the first start [default: ./data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new())]
     data: Option<String>,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<String>,
     /// Leave an empty data directory without products
     #[arg(long)]
@@ -84,7 +85,7 @@ struct ServeArgs {
     demo_rate: Option<u32>,
     /// What to log to standard error: a level, or directives such as info,redeliver=debug
     /// [default: info]
-    #[arg(long, value_name = "DIRECTIVES")]
+    #[arg(long, value_name = "DIRECTIVES", value_parser = directives)]
     log: Option<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
@@ -221,6 +222,16 @@ impl ServeArgs {
     }
 }
 
+// What the command line alone says wrong is wrong usage; clap asks these before anything is read.
+
+fn address(text: &str) -> Result<String, ConfigError> {
+    config::address(text).map(|_| text.to_owned())
+}
+
+fn directives(text: &str) -> Result<String, Failure> {
+    filter(text).map(|_| text.to_owned())
+}
+
 /// Runs `work` with logs and a runtime. Threads that still work on something at its end do not
 /// hold the process: what they do is durable or recovered.
 fn on_runtime<T>(config: &Config, work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -241,15 +252,7 @@ fn on_runtime<T>(config: &Config, work: impl Future<Output = T>) -> Result<T, Fa
 }
 
 fn log(config: &Config) -> Result<(), Failure> {
-    let directives = EnvFilter::try_new(&config.log).map_err(|error| {
-        Failure::new(
-            Exit::Configuration,
-            format!(
-                "log directives `{}` cannot be read ({error}); write them as info,redeliver=debug",
-                config.log
-            ),
-        )
-    })?;
+    let directives = filter(&config.log)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(directives)
         .with_writer(std::io::stderr)
@@ -257,6 +260,18 @@ fn log(config: &Config) -> Result<(), Failure> {
         .finish();
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| Failure::new(Exit::Failure, format!("logs cannot be written: {error}")))
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(directives).map_err(|error| {
+        Failure::new(
+            Exit::Configuration,
+            format!(
+                "log directives `{directives}` cannot be read ({error}); write them as \
+                 info,redeliver=debug"
+            ),
+        )
+    })
 }
 
 /// The services as other programs read them.

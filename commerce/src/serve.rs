@@ -113,6 +113,7 @@ async fn run(
         config.server(),
         drain.clone().cancelled_owned(),
     ));
+    eprintln!("{}", addresses(address));
     ready(address);
     let demo = config
         .demo
@@ -154,6 +155,12 @@ async fn run(
         }
         Err(error) => Err(Failure::new(Exit::Data, error.to_string())),
     }
+}
+
+/// Where people find what there is.
+fn addresses(address: SocketAddr) -> String {
+    let (api, ui) = (http::API, http::UI);
+    format!("API http://{address}{api} (described at /docs), dashboard http://{address}{ui}")
 }
 
 /// Tells whoever started us that requests are answered. If they no longer listen, others do.

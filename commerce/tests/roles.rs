@@ -182,6 +182,8 @@ const ROUTES: &[(&str, &str, &str, &str)] = &[
     ("GET", "!/livez", "", OPEN),
     ("GET", "!/readyz", "", OPEN),
     ("GET", "!/metrics", "", OPEN),
+    ("GET", "!/ui/", "", OPEN),
+    ("GET", "!/ui/{file}", "", OPEN),
     ("GET", "!/admin/system", "", OPERATOR),
     ("GET", "!/admin/topology", "", OPERATOR),
     // Without a signature of ours it is nobody's, whoever shows credentials.
@@ -272,6 +274,7 @@ fn world(server: &Server, admin: &mut Client) -> BTreeMap<&'static str, String> 
         ("notification", id(&told["items"][0])),
         ("template", id(&templates["items"][0])),
         ("tracking", String::new()),
+        ("file", "style.css".to_owned()),
         (
             "retry",
             r#"{"payment_method":{"type":"card","token":"tok_ok"}}"#.to_owned(),

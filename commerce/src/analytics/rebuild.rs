@@ -23,6 +23,7 @@ use super::projection::fold;
 use super::service::Analytics;
 use super::tables::{
     ACCOUNTS, BOOKS, Books, DAYS, FACTS, Generation, LEVELS, MONTHS, Rebuilding, SALES,
+    SALES_OF_DAYS, SALES_OF_MONTHS,
 };
 
 /// Facts that a step folds, or rows that it removes.
@@ -168,6 +169,8 @@ fn clear(books: &Books, cx: &mut Context<Analytics>) -> Result<bool, Rejection> 
     clear_table(DAYS, books, &mut left, cx)?;
     clear_table(MONTHS, books, &mut left, cx)?;
     clear_table(SALES, books, &mut left, cx)?;
+    clear_table(SALES_OF_DAYS, books, &mut left, cx)?;
+    clear_table(SALES_OF_MONTHS, books, &mut left, cx)?;
     clear_table(ACCOUNTS, books, &mut left, cx)?;
     clear_table(LEVELS, books, &mut left, cx)?;
     Ok(left == 0)

@@ -5,6 +5,7 @@
 //! to come back, so that a flood of logins slows logins and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -64,6 +65,16 @@ pub struct PasswordPool {
     argon2: Arc<Argon2<'static>>,
     places: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    compared: Arc<AtomicU64>,
+}
+
+impl PoolError {
+    /// Too many wait already.
+    pub(super) fn busy() -> PoolError {
+        PoolError::Busy {
+            retry_after: COME_BACK,
+        }
+    }
 }
 
 impl PasswordPool {
@@ -93,6 +104,7 @@ impl PasswordPool {
             argon2: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
             places: Arc::new(Semaphore::new(places)),
             workers: Arc::new(Semaphore::new(workers)),
+            compared: Arc::default(),
         })
     }
 
@@ -111,7 +123,9 @@ impl PasswordPool {
         password: Password,
         with: Option<Credential>,
     ) -> Result<bool, PoolError> {
+        let compared = self.compared.clone();
         self.run(move |argon2| {
+            compared.fetch_add(1, Ordering::Relaxed);
             let known = with.is_some();
             let Credential(text) = with.unwrap_or_else(|| nothing(argon2.params()));
             let hash = PasswordHash::new(&text).map_err(failed)?;
@@ -124,14 +138,17 @@ impl PasswordPool {
         .await
     }
 
+    /// How many passwords were compared by now.
+    pub fn compared(&self) -> u64 {
+        self.compared.load(Ordering::Relaxed)
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Argon2<'static>) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
-        let busy = |_| PoolError::Busy {
-            retry_after: COME_BACK,
-        };
-        let place: OwnedSemaphorePermit = self.places.clone().try_acquire_owned().map_err(busy)?;
+        let place = self.places.clone().try_acquire_owned();
+        let place: OwnedSemaphorePermit = place.map_err(|_| PoolError::busy())?;
         let worker = self.workers.clone().acquire_owned().await.map_err(failed)?;
         let argon2 = self.argon2.clone();
         // Work that has begun goes on when its caller has gone, and keeps its place until then.
