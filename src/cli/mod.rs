@@ -219,6 +219,12 @@ fn exit_of_open(error: &OpenError) -> Exit {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::new(Exit::Data, error.to_string())
+    }
+}
+
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Failure {
         let exit = match &error {
