@@ -295,6 +295,7 @@ async fn open(
         checkpoint_start_bytes: config.checkpoint_after_bytes,
         checkpoint_bytes_max: config.uncheckpointed_bytes_max,
         stream_backlog_bytes: config.stream_backlog_bytes_max,
+        outbox_memory_bytes: config.outbox_memory_bytes_max,
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
         events: EventLimits::of(config.events_kept, config.events_bytes_max),

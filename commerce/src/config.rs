@@ -237,7 +237,7 @@ pub struct IdentityConfig {
     pub failed_logins_per_minute: u32,
     /// Passwords compared at a time; 0 for one a processor, less one for everything else.
     pub password_workers: usize,
-    /// Further logins that wait for that; more are told to come back.
+    /// Further logins that wait for that, and as many who register; more are told to come back.
     pub password_waiting_max: usize,
     /// Memory that comparing a password takes, in KiB.
     pub argon2_memory_kib: u32,

@@ -109,6 +109,14 @@ fn cell(text: &mut String, cell: &CellReport) {
         let said = format!("{}  {rows}, {}", snapshot.file, bytes(snapshot.bytes));
         row(text, "snapshot", &said);
     }
+    if cell.spilled.files > 0 {
+        let said = format!(
+            "{} files, {}",
+            cell.spilled.files,
+            bytes(cell.spilled.bytes)
+        );
+        row(text, "spilled", &said);
+    }
     let events = &cell.events;
     let kept = match events.first {
         Some(first) => format!(

@@ -12,6 +12,7 @@
 //!
 //! What a host keeps beside its cells is not in it.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use super::checkpoint::CheckpointFile;
 use super::content::{Content, Counting};
-use super::disk::{Disk, OpenMode};
+use super::disk::{Disk, DiskFile, OpenMode};
 use super::events;
 use super::format::{Decoder, Malformed, Unsealed, put_slice, seal, unseal};
 use super::options::{Driving, StoreOptions};
@@ -28,6 +29,7 @@ use super::real_disk::RealDisk;
 use super::sled::SledFactory;
 use super::snapshot::{Snapshot, SnapshotRows, SnapshotWriter};
 use super::snapshots::each_engine_row;
+use super::spill::{SpillFile, SpillReader, spill_dir};
 use super::store::{Core, Store};
 use super::writing::locked;
 use crate::clock::{SystemClock, Timestamp};
@@ -38,6 +40,10 @@ const MAGIC: &[u8; 8] = b"RDLVBKUP";
 
 /// The table of the files' pieces: behind all that a store can give out.
 pub(super) const FILES: TableId = TableId(u32::MAX);
+
+/// The folders of the files, in the order of their pieces.
+const EVENTS: &str = "events";
+const SPILL: &str = "spill";
 
 /// How long a piece of a file is at most.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -211,18 +217,28 @@ pub fn inspect_backup(disk: &dyn Disk, path: &Path) -> Result<BackupInfo, Backup
         .map_err(|error| size(&error))?;
     let mut counting = Counting::default();
     let mut total = 0;
-    let mut files = 0;
+    let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for row in rows {
         let (table, key, value) = row.map_err(|error| unreadable(path, error))?;
         if table == FILES {
-            let (_, offset) = read_piece_key(&key).map_err(|m| not_whole(path, m.0))?;
-            files += u64::from(offset == 0);
+            let (name, offset) = read_piece_key(&key).map_err(|m| not_whole(path, m.0))?;
+            let size = files.entry(name).or_default();
+            if *size != offset {
+                return Err(not_whole(path, "a piece of a file is missing"));
+            }
+            *size += value.len() as u64;
             continue;
         }
         total += 1;
         counting
             .row(table, &key, &value)
             .map_err(|malformed| not_whole(path, malformed.0))?;
+    }
+    let spilled = &head.checkpoint.spilled;
+    let lacks = |file: &&SpillFile| files.get(&file.path(Path::new(SPILL))) != Some(&file.size);
+    if let Some(lacking) = spilled.iter().find(lacks) {
+        let lacking = lacking.path(Path::new(SPILL));
+        return Err(not_whole(path, format!("{} is missing", lacking.display())));
     }
     Ok(BackupInfo {
         path: path.to_owned(),
@@ -233,8 +249,8 @@ pub fn inspect_backup(disk: &dyn Disk, path: &Path) -> Result<BackupInfo, Backup
         last_event: head.checkpoint.last_event.0,
         taken_at: head.taken_at.rfc3339(),
         rows: total,
-        files,
-        content: counting.content(),
+        files: files.len() as u64,
+        content: counting.content(spilled),
     })
 }
 
@@ -283,9 +299,16 @@ impl Core {
                 path: to.to_owned(),
             });
         }
-        let (mut writer, checkpoint) = self.back_up_rows(to)?;
+        let Rows {
+            mut writer,
+            checkpoint,
+            spilled,
+        } = self.back_up_rows(to)?;
         // The log is longer than this by now, perhaps; only its old end may have gone.
-        match self.back_up_events(&mut writer, checkpoint.last_event) {
+        let written = self
+            .back_up_events(&mut writer, checkpoint.last_event)
+            .and_then(|()| self.back_up_spilled(&mut writer, spilled));
+        match written {
             Ok(()) => writer.finish()?,
             Err(error) => return Err(given_up(writer, error)),
         };
@@ -300,7 +323,7 @@ impl Core {
     }
 
     /// All rows at one position, and the files that only this position's checkpoint keeps.
-    fn back_up_rows(&self, to: &Path) -> Result<(SnapshotWriter<'_>, CheckpointFile), BackupError> {
+    fn back_up_rows(&self, to: &Path) -> Result<Rows<'_>, BackupError> {
         let mut checkpointer = locked(&self.checkpointer);
         self.checkpoint_with(&mut checkpointer, false)?;
         let checkpoint = checkpointer.file(self, false);
@@ -315,10 +338,48 @@ impl Core {
         let written = each_engine_row(self.engine.as_ref(), |table, key, value| {
             writer.row(table, key, value)
         });
-        match written {
-            Ok(()) => Ok((writer, checkpoint)),
+        // The next checkpoint may remove them; open, they stay what they are.
+        let opened = written.and_then(|()| {
+            let files = checkpoint.spilled.iter();
+            files.map(|file| self.open_spilled(*file)).collect()
+        });
+        match opened {
+            Ok(spilled) => Ok(Rows {
+                writer,
+                checkpoint,
+                spilled,
+            }),
             Err(error) => Err(given_up(writer, error)),
         }
+    }
+
+    fn open_spilled(&self, file: SpillFile) -> Result<Spilled, StoreError> {
+        let dir = spill_dir(&self.options.cell_dir());
+        let disk = self.disk.as_ref();
+        let path = file.path(&dir);
+        Ok(Spilled {
+            reader: SpillReader::open(disk, &dir, file)?,
+            file: disk
+                .open(&path, OpenMode::Read)
+                .map_err(|error| StoreError::io("opening", &path, &error))?,
+            size: file.size,
+            path,
+        })
+    }
+
+    fn back_up_spilled(
+        &self,
+        writer: &mut SnapshotWriter<'_>,
+        spilled: Vec<Spilled>,
+    ) -> Result<(), StoreError> {
+        // In the order of their names.
+        let mut spilled = spilled;
+        spilled.sort_by(|one, other| one.path.cmp(&other.path));
+        for kept in spilled {
+            kept.reader.verify()?;
+            put_file(writer, SPILL, &kept.path, kept.file.as_ref(), kept.size)?;
+        }
+        Ok(())
     }
 
     fn back_up_events(
@@ -333,27 +394,42 @@ impl Core {
                 true => segment.end,
                 false => segment.bytes,
             };
-            put_file(self.disk.as_ref(), writer, "events", &segment.path, end)?;
+            let path = &segment.path;
+            match self.disk.open(path, OpenMode::Read) {
+                Ok(file) => put_file(writer, EVENTS, path, file.as_ref(), end)?,
+                // Trimmed since it was found.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StoreError::io("opening", path, &error)),
+            }
         }
         Ok(())
     }
 }
 
-/// The first `end` bytes of a file, piece by piece, under its name in `folder`. One that has gone
-/// since it was found is passed over.
+/// What stands still while the rows are written, and what is copied after.
+struct Rows<'d> {
+    writer: SnapshotWriter<'d>,
+    checkpoint: CheckpointFile,
+    spilled: Vec<Spilled>,
+}
+
+/// A file of spilled messages, open.
+struct Spilled {
+    reader: SpillReader,
+    file: Box<dyn DiskFile>,
+    size: u64,
+    path: PathBuf,
+}
+
+/// The first `end` bytes of a file, piece by piece, under its name in `folder`.
 fn put_file(
-    disk: &dyn Disk,
     writer: &mut SnapshotWriter<'_>,
     folder: &str,
     path: &Path,
+    file: &dyn DiskFile,
     end: u64,
 ) -> Result<(), StoreError> {
     let failed = |error: &std::io::Error| StoreError::io("reading", path, error);
-    let file = match disk.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(&error)),
-    };
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Err(StoreError::damaged(path, "its name is no text"));
     };

@@ -1,13 +1,15 @@
 //! The content of a snapshot in an operator's words: rows by service, and what is under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use super::catalog::Catalog;
 use super::format::Malformed;
-use super::tables::{CATALOG, FIRST_TABLE, OUTBOX};
-use crate::commit::TableId;
+use super::spill::SpillFile;
+use super::streams::{read_stream_key, read_stream_row};
+use super::tables::{CATALOG, FIRST_TABLE, OUTBOX, STREAMS};
+use crate::commit::{Sequence, StreamId, TableId};
 use crate::parked::{DEAD, PARKED};
 use crate::turn::{PLANS, TIMERS};
 
@@ -43,6 +45,7 @@ pub struct ServiceContent {
 pub(crate) struct Counting {
     catalog: Catalog,
     rows: BTreeMap<TableId, u64>,
+    consumed: HashMap<StreamId, Sequence>,
 }
 
 impl Counting {
@@ -56,12 +59,22 @@ impl Counting {
         if table == CATALOG {
             self.catalog.apply(key, Some(value))?;
         }
+        if table == STREAMS {
+            let (_, mark) = read_stream_row(value)?;
+            self.consumed.insert(read_stream_key(key)?, mark.consumed);
+        }
         Ok(())
     }
 
-    pub(crate) fn content(self) -> Content {
+    /// What it comes to, with the spilled messages that belong to it.
+    pub(crate) fn content(self, spilled: &[SpillFile]) -> Content {
+        let waiting = |file: &SpillFile| {
+            let consumed = self.consumed.get(&file.stream);
+            file.entries_after(consumed.copied().unwrap_or_default())
+        };
+        let in_files: u64 = spilled.iter().map(waiting).sum();
         let mut content = Content {
-            messages: self.rows.get(&OUTBOX).copied().unwrap_or_default(),
+            messages: self.rows.get(&OUTBOX).copied().unwrap_or_default() + in_files,
             ..Content::default()
         };
         let mut own: BTreeMap<_, u64> = BTreeMap::new();

@@ -3,11 +3,12 @@
 //! ```text
 //! Store   queue ──► memory tables, streams, pending ──► journal ──► outputs
 //!         get, scan ◄── memory tables ◄── engine ◄── checkpoint
-//! Disk    journal, CHECKPOINT, snapshots, events              Engine   materialised rows
+//! Disk    journal, CHECKPOINT, snapshots, events, spill       Engine   materialised rows
 //! ```
 //!
 //! Everything above sees only [`store::Store`].
 
+mod backlog;
 pub mod backup;
 mod catalog;
 mod checkpoint;
@@ -26,6 +27,7 @@ pub mod open;
 #[cfg(feature = "http")]
 pub(crate) mod open_files;
 pub mod options;
+mod outbox;
 pub(crate) mod pace;
 mod published;
 pub mod real_disk;
@@ -38,6 +40,9 @@ pub mod sled;
 pub mod snapshot;
 mod snapshots;
 mod space;
+pub mod spill;
+#[cfg(test)]
+mod spill_tests;
 mod state;
 pub mod store;
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
 use super::options::{Driving, StoreOptions};
 use super::running::{Interrupted, RUNNING_BYTES, Running};
 use super::space::{drop_ballast, take_ballast};
+use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use crate::clock::{Clock, Timestamp};
@@ -321,6 +322,7 @@ impl Opening {
                 return Err(damaged(&self.cell_dir, 0, survey.end, &detail));
             }
         }
+        self.check_spilled(&state, survey.end)?;
         let recovered = Recovered {
             commits,
             position: survey.end,
@@ -348,6 +350,37 @@ impl Opening {
             recovered,
             logged_events: checkpoint.last_event,
         })
+    }
+
+    /// Whether the files of spilled messages that are still needed are there and what they were.
+    /// Their messages are looked at when they are read: there may be gigabytes of them.
+    fn check_spilled(&self, state: &State, end: Position) -> Result<(), OpenError> {
+        let dir = spill_dir(&self.cell_dir);
+        for id in state.streams.ids() {
+            let files: Vec<SpillFile> = state
+                .streams
+                .with(id, |stream| stream.backlog.files().collect());
+            for file in files {
+                let path = file.path(&dir);
+                match SpillReader::open(self.disk.as_ref(), &dir, file) {
+                    Ok(_) => {}
+                    Err(StoreError::Damaged { detail, .. }) => {
+                        return Err(damaged(&path, 0, end, &detail));
+                    }
+                    Err(StoreError::NewerFormat { found, known, .. }) => {
+                        return Err(OpenError::NewerFormat { path, found, known });
+                    }
+                    Err(error) => {
+                        return Err(OpenError::Io {
+                            operation: "reading the spilled messages of".to_owned(),
+                            path,
+                            detail: error.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_checkpoint(&self) -> Result<Option<CheckpointFile>, OpenError> {
@@ -493,6 +526,16 @@ impl Opening {
             tracing::warn!(?gaps, "published events are missing from the event log");
         }
         parts.state.published.keep_in(log);
+        remove_unnamed(
+            self.disk.as_ref(),
+            &self.cell_dir,
+            parts.checkpointer.spilled(),
+        )
+        .map_err(|error| OpenError::Io {
+            operation: "tidying the spilled messages of".to_owned(),
+            path: self.cell_dir.clone(),
+            detail: error.to_string(),
+        })?;
         match take_ballast(self.disk.as_ref(), &self.options) {
             Err(error) if !is_full(&error) => {
                 return Err(io_error("reserving space in", &self.cell_dir, &error));

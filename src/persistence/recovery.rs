@@ -26,7 +26,7 @@ use super::open::Opening;
 use super::snapshot::Snapshot;
 use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
 use super::state::{Cell, State};
-use super::streams::{read_entry_key, read_stream_key, read_stream_row};
+use super::streams::{Stream, read_entry_key, read_stream_key, read_stream_row};
 use super::tables::{CATALOG, OUTBOX, STREAMS, whole_table};
 use crate::commit::{Position, TableId};
 use crate::error::{OpenError, StoreError};
@@ -244,6 +244,10 @@ impl Opening {
         })
         .map_err(|error| self.engine_failed(&error))?
         .map_err(malformed)?;
+        for file in &base.spilled {
+            let restore = |stream: &mut Stream| stream.restore_file(*file);
+            state.streams.with(file.stream, restore);
+        }
         each_row(engine, OUTBOX, |key, value| {
             let (id, sequence) = read_entry_key(key)?;
             state.streams.with(id, |stream| {

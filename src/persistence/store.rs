@@ -29,6 +29,7 @@ use super::options::{Driving, StoreOptions};
 use super::pace::{AtWork, Pace};
 pub use super::published::Readable;
 use super::running::{Running, RunningSlot};
+pub use super::spill::{SpilledName, SpilledNames};
 use super::state::{Cell, State};
 use super::streams;
 pub use super::streams::StreamState;
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) durable: AtomicU64,
     pub(crate) gauges: Gauges,
     pub(crate) closed: OnceLock<String>,
+    /// What a reader has found damaged, for the checkpointer to close the cell because of.
+    pub(crate) damage: OnceLock<String>,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) maintenance_wake: Condvar,
 }
@@ -325,13 +328,14 @@ impl Store {
     ) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
         let core = self.core();
         core.check_open()?;
-        Ok(core
-            .state
-            .streams
-            .find(stream)
-            .map_or_else(Vec::new, |stream| {
-                streams::lock(&stream).entries(after, max_entries, max_bytes)
-            }))
+        core.outbox(stream, after, max_entries, max_bytes)
+    }
+
+    /// The names of a stream's messages on disk, without reading them; none if they cannot be told.
+    pub fn spilled_names(&self, stream: StreamId) -> Result<Option<SpilledNames>, StoreError> {
+        let core = self.core();
+        core.check_open()?;
+        core.spilled_names(stream)
     }
 
     /// The last number given on a stream.
@@ -543,6 +547,7 @@ impl Core {
             durable: AtomicU64::new(last.0),
             gauges,
             closed: OnceLock::new(),
+            damage: OnceLock::new(),
             maintenance: Mutex::default(),
             maintenance_wake: Condvar::new(),
         }

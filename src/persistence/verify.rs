@@ -5,6 +5,7 @@
 //! later: journal segments before the checkpoint, every snapshot, the whole event log. The engine
 //! is not read: an opening makes it again if it does not fit, and what that takes is verified.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use super::open::{Looked, Opening};
 use super::restore::Predecessor;
 use super::snapshot::Snapshot;
 use super::snapshots::{list_snapshots, snapshots_dir};
-use crate::commit::{EventNumber, Position};
+use super::spill::{SpillFile, SpillReader, spill_dir};
+use crate::commit::{EventNumber, Position, Sequence, StreamId};
 use crate::error::{OpenError, StoreError};
 
 /// What stands directly in a cell's directory and what it is for.
@@ -135,6 +137,8 @@ pub struct CellReport {
     pub journal: Vec<SegmentReport>,
     /// The snapshots, oldest first.
     pub snapshots: Vec<SnapshotReport>,
+    /// The files of messages that wait for their receivers, beyond what memory holds.
+    pub spilled: SpilledReport,
     /// The event log, without the events that only the journal has yet.
     pub events: EventsReport,
     /// What a lost materialised state would be made from.
@@ -187,6 +191,15 @@ pub struct SnapshotReport {
     /// Its rows.
     pub rows: u64,
     /// How long the file is.
+    pub bytes: u64,
+}
+
+/// Files of spilled messages that the checkpoint or a snapshot needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SpilledReport {
+    /// How many there are.
+    pub files: usize,
+    /// How long they are together.
     pub bytes: u64,
 }
 
@@ -370,6 +383,7 @@ impl Verifying<'_> {
         let checkpoint = looked.checkpoint.position;
         self.report.checkpoint = (checkpoint > Position(0)).then_some(checkpoint.0);
         self.read_events(looked.checkpoint.last_event)?;
+        self.read_spilled(&journal, &looked)?;
         self.read_journal(&journal, &looked);
         Ok(())
     }
@@ -560,6 +574,86 @@ impl Verifying<'_> {
         Ok(())
     }
 
+    /// The files of spilled messages that the checkpoint or a snapshot names, but for those that
+    /// their receivers have passed: an opening needs them no more.
+    fn read_spilled(
+        &mut self,
+        journal: &JournalReader<'_>,
+        looked: &Looked,
+    ) -> Result<(), VerifyError> {
+        let disk = self.opening.disk.clone();
+        let cell_dir = self.opening.cell_dir.clone();
+        let dir = spill_dir(&cell_dir);
+        let mut needed: BTreeMap<SpillFile, bool> = BTreeMap::new();
+        for (_, path) in list_snapshots(disk.as_ref(), &snapshots_dir(&cell_dir))? {
+            let meta = Snapshot::rows(disk.as_ref(), &path)
+                .map(|rows| CheckpointFile::decode(rows.meta()));
+            // What cannot be read has been noted.
+            if let Ok(Ok(checkpoint)) = meta {
+                needed.extend(checkpoint.spilled.iter().map(|file| (*file, false)));
+            }
+        }
+        let of_checkpoint = looked.checkpoint.spilled.iter();
+        needed.extend(of_checkpoint.map(|file| (*file, true)));
+        let passed = match needed.is_empty() {
+            true => HashMap::new(),
+            false => self.consumed(journal, looked.survey.end),
+        };
+        let named: BTreeSet<PathBuf> = needed.keys().map(|file| file.path(&dir)).collect();
+        for path in self.list(&dir)? {
+            let name = format!("spill/{}", file_name(&path));
+            if path.extension() != Some("spill".as_ref()) && !is_unfinished(&path) {
+                self.report.unknown.push(name);
+            } else if !named.contains(&path) {
+                self.report.unfinished.push(name);
+            }
+        }
+        for (file, is_current) in needed {
+            if passed
+                .get(&file.stream)
+                .is_some_and(|mark| *mark >= file.last)
+            {
+                continue;
+            }
+            self.report.spilled.files += 1;
+            self.report.spilled.bytes += file.size;
+            let path = file.path(&dir);
+            let read = SpillReader::open(disk.as_ref(), &dir, file).and_then(SpillReader::verify);
+            match read {
+                Ok(()) => {}
+                Err(StoreError::Damaged { detail, .. }) if is_current => {
+                    self.note(damaged(&path, 0, looked.survey.end, &detail));
+                }
+                Err(StoreError::Damaged { detail, .. }) => self.note_dormant(&path, &detail),
+                Err(StoreError::NewerFormat { found, known, .. }) => {
+                    self.note(OpenError::NewerFormat { path, found, known });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How far the journal says that each stream's receiver has come.
+    fn consumed(&self, journal: &JournalReader<'_>, end: Position) -> HashMap<StreamId, Sequence> {
+        let mut consumed = HashMap::new();
+        let before = Position(journal.first().0.saturating_sub(1));
+        // Where it cannot be read it ends too early, and a file more is read.
+        let _ = journal.replay(before, end, &mut |_, bytes| {
+            if let Ok((commit, _)) = body::decode(bytes)
+                && let Some(moved) = commit.mark
+            {
+                let id = StreamId {
+                    sender: moved.sender,
+                    receiver: commit.service,
+                };
+                consumed.insert(id, moved.mark.consumed);
+            }
+            Ok(())
+        });
+        consumed
+    }
+
     /// All of the journal, and what an engine would be made from.
     fn read_journal(&mut self, journal: &JournalReader<'_>, looked: &Looked) {
         let end = looked.survey.end;
@@ -609,9 +703,8 @@ fn read_snapshot(
             "it is named for another position",
         ));
     }
-    if CheckpointFile::decode(rows.meta()).is_err() {
-        return Err(StoreError::damaged(path, "its meta data cannot be read"));
-    }
+    let checkpoint = CheckpointFile::decode(rows.meta())
+        .map_err(|_| StoreError::damaged(path, "its meta data cannot be read"))?;
     let mut counting = Counting::default();
     let mut count = 0;
     for row in rows {
@@ -621,7 +714,7 @@ fn read_snapshot(
             .row(table, &key, &value)
             .map_err(|malformed| StoreError::damaged(path, malformed.0))?;
     }
-    Ok((counting.content(), count))
+    Ok((counting.content(&checkpoint.spilled), count))
 }
 
 fn problem(error: OpenError) -> Problem {

@@ -34,9 +34,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The rebuild, or the removal of what it has replaced, goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RebuildStep {
+pub struct RebuildStep {
     /// Whether it is still this one's turn.
-    pub(super) chain: u32,
+    pub chain: u32,
 }
 
 timer!(RebuildStep, "analytics-rebuild-step", chain);

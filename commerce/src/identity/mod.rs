@@ -18,7 +18,7 @@ pub mod credential;
 pub mod email;
 pub mod failed_logins;
 pub mod guesses;
-mod key_destruction;
+pub mod key_destruction;
 pub mod lockout;
 pub mod messages;
 pub mod password_pool;

@@ -2,7 +2,8 @@
 //!
 //! argon2id is slow and takes memory on purpose, so it runs on a few threads of its own, never
 //! in a turn and never on the threads that answer requests. Few may wait; further ones are told
-//! to come back, so that a flood of logins slows logins and nothing else.
+//! to come back, so that a flood of logins slows logins and nothing else. Passwords to be hashed
+//! wait in places of their own: a flood of strangers who register sends away nobody who signs in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub struct PoolConfig {
     /// Comparisons at a time.
     pub workers: usize,
-    /// Further ones that wait.
+    /// Further ones that wait; as many again to hash one.
     pub waiting_max: usize,
     /// Memory of a comparison in KiB.
     pub memory_kib: u32,
@@ -63,7 +64,8 @@ pub enum PoolError {
 #[derive(Debug, Clone)]
 pub struct PasswordPool {
     argon2: Arc<Argon2<'static>>,
-    places: Arc<Semaphore>,
+    to_hash: Arc<Semaphore>,
+    to_compare: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     compared: Arc<AtomicU64>,
 }
@@ -102,7 +104,8 @@ impl PasswordPool {
             .min(Semaphore::MAX_PERMITS);
         Ok(PasswordPool {
             argon2: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
-            places: Arc::new(Semaphore::new(places)),
+            to_hash: Arc::new(Semaphore::new(places)),
+            to_compare: Arc::new(Semaphore::new(places)),
             workers: Arc::new(Semaphore::new(workers)),
             compared: Arc::default(),
         })
@@ -110,7 +113,7 @@ impl PasswordPool {
 
     /// What is kept of a password.
     pub async fn hash(&self, password: Password) -> Result<Credential, PoolError> {
-        self.run(move |argon2| {
+        self.run(&self.to_hash, move |argon2| {
             let hash = argon2.hash_password(password.bytes()).map_err(failed)?;
             Ok(Credential(hash.to_string()))
         })
@@ -124,7 +127,7 @@ impl PasswordPool {
         with: Option<Credential>,
     ) -> Result<bool, PoolError> {
         let compared = self.compared.clone();
-        self.run(move |argon2| {
+        self.run(&self.to_compare, move |argon2| {
             compared.fetch_add(1, Ordering::Relaxed);
             let known = with.is_some();
             let Credential(text) = with.unwrap_or_else(|| nothing(argon2.params()));
@@ -145,9 +148,10 @@ impl PasswordPool {
 
     async fn run<T: Send + 'static>(
         &self,
+        places: &Arc<Semaphore>,
         work: impl FnOnce(&Argon2<'static>) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
-        let place = self.places.clone().try_acquire_owned();
+        let place = places.clone().try_acquire_owned();
         let place: OwnedSemaphorePermit = place.map_err(|_| PoolError::busy())?;
         let worker = self.workers.clone().acquire_owned().await.map_err(failed)?;
         let argon2 = self.argon2.clone();
@@ -214,12 +218,18 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_wait_are_sent_away() {
         let pool = PasswordPool::new(CHEAP).unwrap();
-        let places = pool.places.clone();
+        let places = pool.to_hash.clone();
         let both = places.acquire_many(2).await.unwrap();
         let refused = pool.hash(Password::new("x")).await.unwrap_err();
         assert!(matches!(refused, PoolError::Busy { .. }));
+        // Who signs in does not notice that so many register.
+        assert!(!pool.compare(Password::new("x"), None).await.unwrap());
         drop(both);
         pool.hash(Password::new("x")).await.unwrap();
+        let places = pool.to_compare.clone();
+        let _both = places.acquire_many(2).await.unwrap();
+        let refused = pool.compare(Password::new("x"), None).await.unwrap_err();
+        assert!(matches!(refused, PoolError::Busy { .. }));
     }
 
     #[test]

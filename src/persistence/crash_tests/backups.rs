@@ -66,6 +66,7 @@ fn backed_up(seed: u64) -> (World, BackupInfo) {
 
 #[test]
 fn what_is_restored_is_the_state_at_the_position_of_the_backup() {
+    let mut spilled = 0;
     for seed in 300..340 {
         let (world, info) = backed_up(seed);
         let mut other = restored(&world, &info);
@@ -77,6 +78,7 @@ fn what_is_restored_is_the_state_at_the_position_of_the_backup() {
         assert_eq!(report.problems, [], "seed {seed}");
         let cell = &report.cells[0];
         assert_eq!(cell.position, Some(info.position));
+        spilled += usize::from(cell.spilled.files > 0);
         let from = cell.restored.as_ref().unwrap();
         assert_eq!(from.predecessor, info.incarnation);
         assert_eq!(
@@ -96,6 +98,7 @@ fn what_is_restored_is_the_state_at_the_position_of_the_backup() {
         other.crash();
         other.recover();
     }
+    assert!(spilled > 5, "{spilled}");
 }
 
 #[test]
@@ -318,7 +321,14 @@ fn any_flipped_bit_of_the_other_files_is_told_with_the_file_and_the_way_out() {
             .unwrap()
             .to_string_lossy()
             .into_owned();
-        let ours = ["CHECKPOINT", "RESTORED", "FORMAT", "snap", "events"];
+        let ours = [
+            "CHECKPOINT",
+            "RESTORED",
+            "FORMAT",
+            "snap",
+            "events",
+            "spill",
+        ];
         if !path.starts_with(&dir) || !ours.contains(&kind.as_str()) {
             continue;
         }
@@ -346,7 +356,7 @@ fn any_flipped_bit_of_the_other_files_is_told_with_the_file_and_the_way_out() {
             assert!(world.disk.flip(&path, offset, mask));
         }
     }
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
     assert_eq!(verify(disk(), &dir).unwrap().problems(), []);
 }
 
