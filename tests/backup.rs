@@ -234,7 +234,7 @@ async fn check(dir: &Path, taken: &Taken, bank: &Bank) {
     bank.charges.lock().unwrap().retain(|n| *n != 999_999);
 }
 
-async fn run() {
+async fn run(count: u64) {
     const CLIENTS: u64 = 8;
     let dir = tempfile::tempdir().unwrap();
     let bank = Bank::default();
@@ -245,7 +245,7 @@ async fn run() {
         .collect();
     let mut random = fastrand::Rng::with_seed(20);
     let mut backups = Vec::new();
-    for nth in 0..20 {
+    for nth in 0..count {
         let wanted = acknowledged.lock().unwrap().len() + random.usize(1..40);
         while acknowledged.lock().unwrap().len() < wanted {
             tokio::task::yield_now().await;
@@ -293,6 +293,9 @@ async fn run() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn twenty_backups_under_load_are_each_restored_whole() {
-    let ended = tokio::time::timeout(Duration::from_secs(120), run()).await;
+    // For a campaign: REDELIVER_RESTORES=100 cargo test --test backup
+    let count = std::env::var("REDELIVER_RESTORES").ok();
+    let count = count.map_or(20, |count| count.parse().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(30 + 5 * count), run(count)).await;
     assert!(ended.is_ok(), "it hangs");
 }

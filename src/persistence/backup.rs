@@ -508,10 +508,54 @@ pub(super) fn unreadable(path: &Path, error: StoreError) -> BackupError {
     }
 }
 
-/// The position of a backup's rows.
 impl BackupInfo {
     /// The position as the store's other functions take it.
     pub fn position(&self) -> Position {
         Position(self.position)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_a_head() {
+        let checkpoint = CheckpointFile {
+            position: Position(300),
+            ..CheckpointFile::default()
+        };
+        let head = BackupHead {
+            cell: "main".to_owned(),
+            incarnation: Incarnation(0x0807_0605_0403_0201),
+            taken_at: Timestamp(9),
+            checkpoint: checkpoint.clone(),
+        };
+        let bytes = head.encode();
+        let body: &[u8] = &[
+            4, b'm', b'a', b'i', b'n', 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(&bytes[..8], MAGIC);
+        assert_eq!(&bytes[20..20 + body.len()], body);
+        let inner = checkpoint.encode();
+        let (length, rest) = bytes[20 + body.len()..].split_first().unwrap();
+        assert_eq!((usize::from(*length), rest), (inner.len(), &inner[..]));
+        let read = BackupHead::decode(&bytes).unwrap_or_else(|_| panic!("it is not read"));
+        assert_eq!(read.incarnation, head.incarnation);
+        assert_eq!(read.checkpoint, checkpoint);
+    }
+
+    #[test]
+    fn pieces_come_back_and_lead_nowhere_else() {
+        let key = |path: &str| Bytes::from(piece_key(path, 65_536));
+        let read = read_piece_key(&key("events/1.events"));
+        assert_eq!(read, Ok((PathBuf::from("events/1.events"), 65_536)));
+        for path in [
+            "", "/", "a", "/a", "a/", "../a", "a/..", "a/./b", "a/b/c", "./a", "a//b", "/a/b",
+        ] {
+            assert!(read_piece_key(&key(path)).is_err(), "{path}");
+        }
+        assert!(read_piece_key(&Bytes::from_static(b"events")).is_err());
     }
 }

@@ -313,3 +313,27 @@ impl<'a> Files<'a> {
         self.close()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_restored() {
+        let predecessor = Predecessor {
+            incarnation: Incarnation(1),
+            position: Position(300),
+            last_event: EventNumber(2),
+            taken_at: Timestamp(3),
+            restored_at: Timestamp(4),
+        };
+        let bytes = predecessor.encode();
+        let body: &[u8] = &[
+            1, 0, 0, 0, 0, 0, 0, 0, 0xac, 2, 2, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(&bytes[..8], MAGIC);
+        assert_eq!(&bytes[20..], body);
+        assert_eq!(Predecessor::decode(&bytes), Ok(predecessor));
+    }
+}
