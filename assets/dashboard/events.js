@@ -25,7 +25,11 @@ class Events {
     this.element = element("section", { class: "double" }, heading, this.#state, this.#list);
     this.source = new Feed(
       path,
-      { event: (event) => this.#arrive(event), state: (state) => this.#tell(state) },
+      {
+        begin: () => this.clear(),
+        event: (event) => this.#arrive(event),
+        state: (state) => this.#tell(state),
+      },
       { backlog: SHOWN_MAX },
     );
     this.#pause.addEventListener("change", () => this.#draw());

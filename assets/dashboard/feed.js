@@ -19,7 +19,8 @@ export class Feed {
 
   /**
    * `told.event({ id, event, data })` for each event, `told.state({ open } or { error })` when a
-   * stream begins, ends or cannot be had. The first one begins `backlog` events before now.
+   * stream begins, ends or cannot be had. Each run begins anew, `backlog` events before now:
+   * `told.begin()`.
    */
   constructor(path, told, { backlog = 50, backoff = new Backoff() } = {}) {
     Object.assign(this, { path, told, backlog });
@@ -29,6 +30,7 @@ export class Feed {
   /** Reads until `signal` says to stop. */
   async run(fetch, signal) {
     this.#lastId = null;
+    this.told.begin();
     while (!signal.aborted) {
       const waitMs = await this.#read(fetch, signal).catch((error) => {
         if (!signal.aborted) this.told.state({ error });

@@ -22,19 +22,18 @@ export class Page {
     this.panels = panels;
     this.sources = new Set(panels.map((panel) => panel.source));
     ready.listen((outcome) => this.#tell(outcome));
-    document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
+    document.addEventListener("visibilitychange", () => this.#look());
   }
 
   /** Shows all panels and keeps them up to date. */
   open() {
     this.close();
-    this.#running = new AbortController();
     const groups = this.groups.map(([heading, panels]) => [
       element("h2", {}, heading),
       element("div", { class: "group" }, ...panels.map((panel) => panel.element)),
     ]);
     this.#main.replaceChildren(...groups.flat());
-    for (const source of this.sources) source.run(this.fetch, this.#running.signal);
+    this.#run();
   }
 
   /** Stops asking and forgets what was shown; shows something else instead. */
@@ -50,6 +49,22 @@ export class Page {
   /** What belongs to whoever looks, beside the title. */
   account(...children) {
     document.querySelector("#account").replaceChildren(...children);
+  }
+
+  #run() {
+    this.#running = new AbortController();
+    if (document.hidden) return;
+    for (const source of this.sources) source.run(this.fetch, this.#running.signal);
+  }
+
+  /**
+   * Asks nothing while nobody looks. A browser opens six connections to a server, and each page's
+   * event stream holds one: without this, a few forgotten tabs would leave none.
+   */
+  #look() {
+    if (this.#running === null) return;
+    this.#running.abort();
+    this.#run();
   }
 
   #tell(outcome) {

@@ -34,6 +34,7 @@ async function played(answers, options = { backlog: 0 }) {
     return typeof answer === "function" ? answer(signal) : answer;
   };
   const listener = {
+    begin: () => assert.equal(told.asked.length, 0),
     event: ({ id, event: name }) => told.ids.push(name === "gap" ? `gap ${id}` : id),
     state: ({ open, error }) => told.states.push(error ? error.message : open),
   };
@@ -62,11 +63,12 @@ test("the first stream begins some events before now, but not before the first",
   }
 });
 
-test("waits grow while nobody answers, and are as long as a refusal asks for", async (t) => {
+test("waits grow until somebody answers, and are as long as a refusal asks for", async (t) => {
   const waitsMs = timersThatDoNotWait(t);
   const busy = new Response('{"detail":"full"}', { status: 503, headers: { "retry-after": "9" } });
-  const told = await played([new TypeError("refused"), new TypeError("refused"), busy, stream("")]);
-  assert.deepEqual(waitsMs, [500, 1000, 9000]);
+  const gone = new TypeError("refused");
+  const told = await played([gone, gone, busy, stream(event(7), "breaks"), gone, stream("")]);
+  assert.deepEqual(waitsMs, [500, 1000, 9000, 500, 1000]);
   assert.deepEqual(told.states.slice(0, 3), [
     "the server cannot be reached",
     "the server cannot be reached",

@@ -29,4 +29,9 @@ function show() {
 session.addEventListener("change", show);
 addEventListener("pagehide", () => session.leave());
 addEventListener("pageshow", () => session.comeBack());
-session.resume().catch((error) => (session.farewell = `${error.message}.`)).then(() => session.user || show());
+try {
+  await session.resume();
+} catch (error) {
+  session.farewell ||= `${error.message}.`;
+}
+if (!session.user) show();

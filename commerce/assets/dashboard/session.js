@@ -8,8 +8,8 @@ import { reach, Refused, Unreachable } from "./ask.js";
 
 const AUTH = "/api/v1/auth/";
 const KEPT_AS = "commerce.refresh-token";
-/** How long before its end an access token is replaced. */
-const EARLY_MS = 60_000;
+/** The part of its life after which an access token is replaced. */
+const USED_PART = 0.8;
 
 export class Session extends EventTarget {
   /** Who is signed in: `{ id, email, roles }`. Tells of `change` when that is somebody else. */
@@ -22,7 +22,7 @@ export class Session extends EventTarget {
   #now;
   #access = null;
   #refresh = null;
-  #goodUntilMs = 0;
+  #freshUntilMs = 0;
   #exchange = null;
 
   constructor({ send = (...args) => fetch(...args), store = sessionStorage, now = Date.now } = {}) {
@@ -53,19 +53,21 @@ export class Session extends EventTarget {
     if (this.#refresh !== null) await this.#renew();
   }
 
-  /** Leaves the refresh token for the page after this one; not one that may be used up. */
+  /** Hands the refresh token on to the page after this one; not one that may be used up. */
   leave() {
     if (this.#refresh === null || this.#exchange !== null) return;
     try {
       this.#store.setItem(KEPT_AS, this.#refresh);
+      this.#refresh = null;
     } catch {
       // A browser that keeps nothing: the next page asks for the password.
     }
   }
 
-  /** Takes back what it has left, when the browser shows this very page again. */
+  /** When the browser shows this very page again: takes the token back, unless it was used since. */
   comeBack() {
-    this.#take();
+    this.#refresh ??= this.#take();
+    if (this.#refresh === null && this.user) this.#end("Signed out: another page went on.");
   }
 
   /** `fetch` with the access token. One that is no longer good is replaced, once. */
@@ -82,8 +84,8 @@ export class Session extends EventTarget {
   };
 
   async #token(rejected) {
-    const stillGood = this.#now() < this.#goodUntilMs - EARLY_MS && this.#access !== rejected;
-    if (!stillGood) await this.#renew();
+    const isFresh = this.#now() < this.#freshUntilMs && this.#access !== rejected;
+    if (!isFresh) await this.#renew();
     return this.#access;
   }
 
@@ -126,7 +128,7 @@ export class Session extends EventTarget {
     const before = this.user;
     this.#access = access_token;
     this.#refresh = refresh_token;
-    this.#goodUntilMs = this.#now() + expires_in * 1000;
+    this.#freshUntilMs = this.#now() + expires_in * 1000 * USED_PART;
     this.user = user;
     this.farewell = "";
     if (JSON.stringify(before) !== JSON.stringify(user)) this.dispatchEvent(new Event("change"));
@@ -135,7 +137,7 @@ export class Session extends EventTarget {
   #end(farewell) {
     this.#access = null;
     this.#refresh = null;
-    this.#goodUntilMs = 0;
+    this.#freshUntilMs = 0;
     this.user = null;
     this.farewell = farewell;
     this.dispatchEvent(new Event("change"));

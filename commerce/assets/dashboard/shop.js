@@ -6,9 +6,10 @@ import { Panel } from "./panel.js";
 import { Source } from "./source.js";
 import { Figures, Funnel, Table } from "./views.js";
 
-/** Statuses in which something is still to be done for an order, in the order of its life. */
-const OPEN = [
-  "pending", "reserved", "paid", "confirmed", "shipped", "payment_failed", "cancelling", "manual_review",
+/** Statuses of an order: first those of its good life, then the others. */
+const STATUSES = [
+  ...["pending", "reserved", "paid", "confirmed", "shipped", "delivered"],
+  ...["payment_failed", "cancelling", "cancelled", "returned", "manual_review"],
 ];
 /** Orders of a status that are counted; of more it is said that there are more. */
 const COUNTED_MAX = 100;
@@ -16,7 +17,7 @@ const COUNTED_MAX = 100;
 /** The panels of the shop. */
 export function shop() {
   const figures = new Source((ask) => ask("/api/v1/analytics/dashboard"), { everyMs: 3_000 });
-  const orders = new Source((ask) => openOrders(ask), { everyMs: 10_000 });
+  const orders = new Source((ask) => ordersByStatus(ask), { everyMs: 10_000 });
   const low = new Source((ask) => ask("/api/v1/inventory/products/low-stock"), { everyMs: 5_000 });
   const sales = new Table(
     "Best-selling",
@@ -27,13 +28,10 @@ export function shop() {
     ],
     "nothing was sold yet",
   );
-  const statuses = new Table(
-    "Open orders",
-    [
-      { title: "status", cell: ({ status }) => status.replaceAll("_", " ") },
-      { title: "orders", number: true, cell: ({ counted, more }) => number(counted) + (more ? "+" : "") },
-    ],
-  );
+  const statuses = new Table("Orders by status", [
+    { title: "status", cell: ({ status }) => status.replaceAll("_", " ") },
+    { title: "orders", number: true, cell: ({ counted, more }) => number(counted) + (more ? "+" : "") },
+  ]);
   const stock = new Table(
     "Low stock",
     [
@@ -47,9 +45,9 @@ export function shop() {
   return [
     new Panel("Today", figures, [[new Figures(), ({ today }) => summary(today)]]),
     new Panel("All days", figures, [[new Figures(), ({ totals }) => summary(totals)]]),
-    new Panel("From view to purchase, today", figures, [[new Funnel(), steps]]),
     new Panel("Best-selling", figures, [[sales, ({ top_products }) => top_products]]),
-    new Panel("Open orders that you may see", orders, [[statuses, (counts) => counts]]),
+    new Panel("From view to purchase, today", figures, [[new Funnel(), steps]]),
+    new Panel("Orders by status, as far as you may see them", orders, [[statuses, (counts) => counts]]),
     new Panel("Low stock", low, [[stock, ({ items }) => items]]),
   ];
 }
@@ -76,9 +74,9 @@ function steps({ funnel_today: { viewed, added_to_cart, ordered, purchased } }) 
 }
 
 /** One status after the other: nobody waits for this, and others want to be served. */
-async function openOrders(ask) {
+async function ordersByStatus(ask) {
   const counts = [];
-  for (const status of OPEN) {
+  for (const status of STATUSES) {
     const { items, next_cursor } = await ask(`/api/v1/orders?status=${status}&limit=${COUNTED_MAX}`);
     counts.push({ status, counted: items.length, more: next_cursor !== null });
   }

@@ -4,13 +4,9 @@ import { element } from "./element.js";
 
 /** A form that signs in. It may say why it is there. */
 export function signInForm(session, why) {
-  const email = element("input", { id: "email", type: "email", autocomplete: "username", required: true });
-  const password = element("input", {
-    id: "password",
-    type: "password",
-    autocomplete: "current-password",
-    required: true,
-  });
+  const input = (id, type, autocomplete) => element("input", { id, type, autocomplete, required: true });
+  const email = input("email", "email", "username");
+  const password = input("password", "password", "current-password");
   const said = element("p", { role: "alert", class: "bad" }, why);
   const button = element("button", {}, "Sign in");
   const form = element(

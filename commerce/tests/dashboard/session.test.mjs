@@ -62,7 +62,7 @@ async function signedIn() {
 
 test("however many ask at once, one token is exchanged once, before it runs out", async () => {
   const { server, clock, session } = await signedIn();
-  clock.ms += 839_000;
+  clock.ms += 719_000;
   await session.fetch("/a");
   assert.equal(server.exchanges, 0);
   clock.ms += 2_000;
@@ -121,12 +121,12 @@ test("a server that is gone or busy signs nobody out", async () => {
 });
 
 test("tokens that come after a sign-out are not taken", async () => {
-  const { server, clock, session } = await signedIn();
+  const { server, clock, session, changes } = await signedIn();
   clock.ms += 900_000;
   const late = session.fetch("/a");
   await session.signOut();
   await assert.rejects(late, { status: 401 });
-  assert.equal(session.user, null);
+  assert.deepEqual(changes, ["ada@example.com", ""]);
   const before = server.asked.length;
   await assert.rejects(session.fetch("/a"), { status: 401 });
   assert.equal(server.asked.length, before);
@@ -150,14 +150,25 @@ test("the next page in the tab goes on, and a copy of the tab has nothing", asyn
   assert.equal(store.size, 0);
   await resumed;
   assert.equal(next.user.email, "ada@example.com");
-  // The same page shown again takes back what it left.
-  next.leave();
-  next.comeBack();
-  assert.equal(store.size, 0);
-  assert.equal((await next.fetch("/a")).status, 200);
   const stranger = new Session({ send: server.send, store });
   await stranger.resume();
   assert.equal(stranger.user, null);
+});
+
+test("a page that is shown again takes its token back, or signs out if another has used it", async () => {
+  const { server, store, clock, session, changes } = await signedIn();
+  session.leave();
+  session.comeBack();
+  assert.equal(store.size, 0);
+  clock.ms += 900_000;
+  assert.equal((await session.fetch("/a")).status, 200);
+  session.leave();
+  const next = new Session({ send: server.send, store });
+  await next.resume();
+  session.comeBack();
+  assert.equal(changes.at(-1), "Signed out: another page went on.");
+  // It has shown nothing that would end the other's session.
+  assert.equal((await next.fetch("/a")).status, 200);
 });
 
 test("a token that may be used up is not left for the next page", async () => {
