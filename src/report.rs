@@ -126,7 +126,8 @@ pub struct StoreReport {
     pub journal_bytes: u64,
     /// Syncs of the journal since the start.
     pub syncs: u64,
-    /// Syncs of any file or directory of the data directory, the journal's included.
+    /// Syncs of any file or directory of the data directory, the journal's included; not what the
+    /// engine asks the kernel for on its own account.
     pub disk_syncs: u64,
 }
 

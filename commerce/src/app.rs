@@ -37,6 +37,7 @@ use crate::payment::webhook::WebhookSecret;
 use crate::payment::{CardToken, Payment, SimulatedProvider};
 use crate::privacy::{Keyring, KeyringError};
 use crate::shipping::{Shipping, SimulatedCarrier};
+use crate::syncs::Syncs;
 
 /// Webhooks of the simulated provider that may be on their way; it waits with further ones.
 const WEBHOOKS_WAITING_MAX: usize = 1_024;
@@ -93,6 +94,8 @@ pub struct Shop {
     pub failed_logins: Arc<FailedLogins>,
     /// Who looked at which product lately.
     pub views: Views,
+    /// Counts the syncs of what the shop keeps beside the system: keys, letters, the ledger.
+    pub syncs: Syncs,
     /// Ends with the last clone.
     _webhooks: Option<Arc<Courier>>,
 }
@@ -102,8 +105,9 @@ pub struct Shop {
 pub enum Ledger {
     /// The simulated one, with its ledger in the data directory.
     InDataDirectory,
-    /// The simulated one, which forgets its ledger; for benches.
-    InMemory,
+    /// The simulated one, answering at once: its ledger is in the data directory too, but nothing
+    /// waits for the disk to have it. For benches.
+    Unsynced,
 }
 
 impl Shop {
@@ -112,8 +116,9 @@ impl Shop {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
         let passwords = PasswordPool::new(config.passwords())?;
-        let letters = sender(config)?;
-        let keyring = keyring(config, ledger)?;
+        let syncs = Syncs::default();
+        let letters = sender(config, &syncs)?;
+        let keyring = keyring(config, &syncs)?;
         let lifetime = Duration::from_secs(config.identity.access_token_s);
         let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
         let provider = Arc::new(LaterProvider(provider));
@@ -135,13 +140,14 @@ impl Shop {
             webhook_secret: secret.clone(),
             keyring,
             views: Views::new(),
+            syncs: syncs.clone(),
             _webhooks: None,
         };
         let (courier, sink) = Courier::start(shop.clone());
         shop._webhooks = Some(Arc::new(courier));
         // Only now: the data directory is ours, so no other process writes to the ledger, and
         // what a crash tore off its end can be repaired.
-        match simulated(config, ledger) {
+        match simulated(config, ledger, &syncs) {
             Ok(simulated) => {
                 let simulated: Arc<dyn PaymentProvider> =
                     Arc::new(simulated.webhooks(Arc::new(sink), secret));
@@ -281,13 +287,17 @@ pub fn services(
 }
 
 /// What carries letters, as configured. Nothing is written or connected yet.
-fn sender(config: &Config) -> Result<Arc<dyn Sender>, SenderError> {
+fn sender(config: &Config, syncs: &Syncs) -> Result<Arc<dyn Sender>, SenderError> {
     let told = &config.notification;
     let from = told.from.parse().map_err(|_| SenderError::From {
         from: told.from.clone(),
     })?;
     Ok(match told.sender {
-        SenderChoice::Local => Arc::new(LocalSender::new(config.data.join("mail"), from)),
+        SenderChoice::Local => Arc::new(LocalSender::new(
+            config.data.join("mail"),
+            from,
+            syncs.clone(),
+        )),
         SenderChoice::Smtp => Arc::new(SmtpSender::new(&told.smtp, from)?),
     })
 }
@@ -302,28 +312,27 @@ impl Sender for NoSender {
 }
 
 /// The keyring of the data directory. A shop that has been open before must have one.
-fn keyring(config: &Config, ledger: Ledger) -> Result<Keyring, KeyringError> {
-    match ledger {
-        Ledger::InMemory => Ok(Keyring::in_memory(SystemClock.entropy())),
-        Ledger::InDataDirectory => {
-            let path = config.data.join("keys").join("keyring");
-            Keyring::open(&path, !config.data.join("cells").exists())
-        }
-    }
+fn keyring(config: &Config, syncs: &Syncs) -> Result<Keyring, KeyringError> {
+    let path = config.data.join("keys").join("keyring");
+    Keyring::open(&path, !config.data.join("cells").exists(), syncs)
 }
 
-fn simulated(config: &Config, ledger: Ledger) -> Result<SimulatedProvider, LedgerError> {
+fn simulated(
+    config: &Config,
+    ledger: Ledger,
+    syncs: &Syncs,
+) -> Result<SimulatedProvider, LedgerError> {
     let millis = Duration::from_millis;
+    let path: PathBuf = config.data.join("provider").join("ledger.jsonl");
     match ledger {
-        Ledger::InMemory => Ok(SimulatedProvider::in_memory(Pace::INSTANT)),
+        Ledger::Unsynced => SimulatedProvider::unsynced(&path),
         Ledger::InDataDirectory => {
             let pace = Pace {
                 answer: millis(config.provider.answer_ms),
                 slow: millis(config.provider.slow_ms),
                 no_answer: millis(config.provider.no_answer_ms),
             };
-            let path: PathBuf = config.data.join("provider").join("ledger.jsonl");
-            SimulatedProvider::open(&path, pace)
+            SimulatedProvider::open(&path, pace, syncs)
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The command line: what can be asked for, and how the process ends.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +16,8 @@ use crate::bench::{self, BenchArgs};
 use crate::config::{self, Config, ConfigError};
 use crate::demo_report::{self, DemoReportArgs};
 use crate::{app, serve};
+
+pub use redeliver::cli::{Exit, Failure};
 
 /// A shop of durable services in one process and one data directory.
 #[derive(Debug, Parser)]
@@ -56,6 +57,9 @@ enum Asked {
         #[command(flatten)]
         args: DemoReportArgs,
     },
+    /// Those of the program `redeliver`, on data directories and backups
+    #[command(flatten)]
+    Redeliver(redeliver::cli::Command),
     /// Drive the shop and measure it
     Bench {
         /// Configuration file
@@ -92,59 +96,6 @@ struct ServeArgs {
     config: Option<PathBuf>,
 }
 
-/// How the process ends. The numbers are a promise to whoever starts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Something failed; what, stands on standard error.
-    Failure = 1,
-    /// No server answers and there is no data directory.
-    Unavailable = 69,
-    /// Data is damaged, or the disk failed.
-    Data = 74,
-    /// Another process has the data directory.
-    InUse = 75,
-    /// The configuration cannot be used.
-    Configuration = 78,
-}
-
-impl Exit {
-    /// The number.
-    pub const fn code(self) -> u8 {
-        self as u8
-    }
-}
-
-/// Why the process ends otherwise than in success, in one sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    exit: Exit,
-    sentence: String,
-}
-
-impl Failure {
-    /// A failure with its sentence.
-    pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            sentence: sentence.into(),
-        }
-    }
-
-    /// How the process ends.
-    pub fn exit(&self) -> Exit {
-        self.exit
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for Failure {}
-
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure::new(Exit::Configuration, error.to_string())
@@ -157,7 +108,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("commerce: {failure}");
-            ExitCode::from(failure.exit.code())
+            ExitCode::from(failure.exit().code())
         }
     }
 }
@@ -173,6 +124,10 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Asked::DemoReport { config, args } => {
             let config = configured(config, args.flags())?;
             print(&on_runtime(&config, demo_report::run(&config, &args))??)
+        }
+        Asked::Redeliver(command) => {
+            command.run()?;
+            Ok(ExitCode::SUCCESS)
         }
         Asked::Bench { config, args } => {
             let config = configured(config, Table::new())?;

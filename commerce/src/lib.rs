@@ -24,6 +24,7 @@ pub mod demo_report;
 pub mod http;
 pub mod seed;
 pub mod serve;
+pub mod syncs;
 
 pub mod analytics;
 pub mod catalog;

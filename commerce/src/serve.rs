@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redeliver::{OpenError, ShutdownError, StartError, StoreError, http as server};
+use redeliver::{OpenError, ShutdownError, StartError, http as server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -249,11 +249,5 @@ impl From<SeedError> for Failure {
             SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure::new(Exit::Data, error.to_string())
     }
 }

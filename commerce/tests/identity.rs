@@ -281,7 +281,7 @@ async fn guesses_at_the_same_time_are_no_more_than_one_after_the_other() {
     config.identity.argon2_memory_kib = 8;
     config.identity.argon2_passes = 1;
     config.identity.password_workers = 8;
-    let shop = Shop::open(&config, Ledger::InMemory).await.unwrap();
+    let shop = Shop::open(&config, Ledger::Unsynced).await.unwrap();
     let contact = Contact {
         email: EMAIL.to_owned(),
         first_name: "Grace".to_owned(),

@@ -22,7 +22,7 @@ async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
         data: dir.path().to_owned(),
         ..Config::default()
     };
-    let shop = Shop::open(&config, Ledger::InMemory).await.unwrap();
+    let shop = Shop::open(&config, Ledger::Unsynced).await.unwrap();
     sow(&shop, config.currency, 10, 1).await.unwrap();
     for (place, price) in [(0, i64::MAX), (1, i64::MAX / 2 + 1)] {
         let product_id = product_id(place);

@@ -3,6 +3,8 @@
 //! acknowledged lies behind it.
 #![allow(clippy::unwrap_used)]
 
+mod backups;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};

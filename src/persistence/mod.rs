@@ -9,8 +9,10 @@
 //! Everything above sees only [`store::Store`].
 
 mod backlog;
+pub mod backup;
 mod catalog;
 mod checkpoint;
+pub mod content;
 #[cfg(test)]
 mod crash_tests;
 pub mod disk;
@@ -30,6 +32,7 @@ pub(crate) mod pace;
 mod published;
 pub mod real_disk;
 mod recovery;
+pub mod restore;
 pub mod running;
 pub mod sim_disk;
 pub mod sim_engine;
@@ -46,4 +49,5 @@ pub mod store;
 mod store_tests;
 pub mod streams;
 mod tables;
+pub mod verify;
 mod writing;

@@ -156,6 +156,7 @@ impl Core {
     }
 }
 
+/// Writes every row of an engine into a snapshot.
 fn dump<'d>(
     engine: &dyn Engine,
     mut writer: SnapshotWriter<'d>,

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::backup::{BackupError, BackupInfo};
 use super::checkpoint::Checkpointer;
 use super::disk::{Disk, LockGuard};
 use super::engine::{Direction, Engine, KeyRange};
@@ -422,6 +424,12 @@ impl Store {
     /// Takes a snapshot of the present, and lets go of what it makes superfluous.
     pub fn snapshot_now(&self) -> Result<Position, StoreError> {
         self.core().snapshot()
+    }
+
+    /// Writes a backup of the present to the file `to`, beside whatever else goes on. Under that
+    /// name there is a whole backup or nothing.
+    pub fn backup(&self, to: &Path) -> Result<BackupInfo, BackupError> {
+        self.core().backup(to)
     }
 
     /// Stops taking commits, makes everything queued durable, checkpoints, and lets the directory

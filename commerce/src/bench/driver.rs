@@ -1,22 +1,23 @@
 //! The driver: lets the clients ask for a while, and measures.
 
-use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
-use redeliver::System;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Refused};
+use super::engine_syncs::EngineSyncs;
 use super::figures::Figures;
 use super::journal::{BareJournal, Footprint};
-use super::measured::{Driven, Measured};
+use super::machine::Directory;
+use super::measured::{Ceilings, Driven, Measured};
+use super::progress::Progress;
 use super::subject::Subject;
-use super::{Case, failed, machine};
+use super::{Case, Over, ceilings, failed, machine};
 use crate::cli::Failure;
 
 /// The longest operation that is told from longer ones.
@@ -24,40 +25,73 @@ const LATENCY_MICROS_MAX: u64 = 600_000_000;
 /// How long the bare journal is measured, about.
 const CEILING_TIME: Duration = Duration::from_millis(1_000);
 
-/// Makes one measurement in a fresh directory.
-pub(super) async fn measure(
-    config: &crate::config::Config,
-    case: Case,
-    seconds: NonZeroU64,
-    dir: &Path,
-) -> Result<Measured, Failure> {
-    let measured_for = Duration::from_secs(seconds.get());
-    let progress = progress(case, measured_for);
-    progress.set_message("the disk by itself");
-    let mut disk = disk(dir).await?;
-    progress.set_message("starting");
-    let subject = Subject::start(config, case, &dir.join("data")).await?;
-    let clients = subject.clients(case.clients).await?;
-    let driven = drive(clients, &subject.system, measured_for, &progress).await?;
-    progress.set_message("stopping");
-    subject.stop().await?;
-    progress.set_message("the disk by itself");
-    disk.extend(self::disk(dir).await?);
-    disk.sort();
-    let fdatasync = disk.get(disk.len() / 2).copied().unwrap_or_default();
-    progress.set_message("the bare journal");
-    let ceiling = ceiling(case, &driven, dir).await?;
-    progress.finish_and_clear();
-    Ok(Measured::new(case, &driven, fdatasync, ceiling))
+/// What a measurement is set in.
+pub(super) struct Setting<'a> {
+    pub(super) config: &'a crate::config::Config,
+    pub(super) directory: &'a Directory,
+    pub(super) engine: &'a EngineSyncs,
+    /// Somebody wants it to end.
+    pub(super) stopped: &'a CancellationToken,
+    pub(super) measured_for: Duration,
 }
 
-fn progress(case: Case, measured_for: Duration) -> ProgressBar {
-    let length = u64::try_from(measured_for.as_millis()).unwrap_or(u64::MAX);
-    let progress = ProgressBar::new(length).with_prefix(case.to_string());
-    if let Ok(style) = ProgressStyle::with_template("{prefix:>14} {wide_bar} {msg}") {
-        progress.set_style(style);
+/// Makes one measurement in a fresh directory. Nothing is under way any more when it returns.
+pub(super) async fn measure(setting: &Setting<'_>, case: Case) -> Result<Measured, Failure> {
+    machine::open_files(case)?;
+    let beside = setting.directory.beside();
+    let progress = Progress::of(case, setting.measured_for);
+    progress.say("the disk by itself");
+    let mut disk = disk(beside).await?;
+    progress.say("starting");
+    let subject = Subject::start(setting.config, case, &setting.directory.data()).await?;
+    let said = subject.said().await;
+    let driven = driven(setting, case, &subject, &progress).await;
+    progress.say("stopping");
+    let ended = subject.stop().await;
+    let (driven, ()) = (driven?, ended?);
+    progress.say("the disk by itself");
+    disk.extend(self::disk(beside).await?);
+    disk.sort();
+    progress.say("the bare journal");
+    let journal = journal(case, &driven, beside).await?;
+    progress.say("channels");
+    let mpsc = ceilings::mpsc(case.clients).await?;
+    let http = match case.over {
+        Over::Process => None,
+        Over::Http => {
+            progress.say("warp alone");
+            let (bearer, body) = said?;
+            Some(ceilings::http(case.clients, bearer, body).await?)
+        }
+    };
+    progress.end();
+    unless_stopped(setting.stopped)?;
+    let ceilings = Ceilings {
+        fdatasync: disk.get(disk.len() / 2).copied().unwrap_or_default(),
+        journal,
+        mpsc,
+        http,
+    };
+    Ok(Measured::new(case, &driven, ceilings))
+}
+
+async fn driven(
+    setting: &Setting<'_>,
+    case: Case,
+    subject: &Subject,
+    progress: &Progress,
+) -> Result<Driven, Failure> {
+    let counted = subject.counted(setting.engine.clone());
+    let clients = subject.clients(case.clients).await?;
+    let figures = || Figures::of(&subject.system, &counted);
+    drive(clients, figures, setting, progress).await
+}
+
+pub(super) fn unless_stopped(stopped: &CancellationToken) -> Result<(), Failure> {
+    match stopped.is_cancelled() {
+        true => Err(failed("the measurement was stopped")),
+        false => Ok(()),
     }
-    progress
 }
 
 async fn disk(dir: &Path) -> Result<Vec<Duration>, Failure> {
@@ -86,30 +120,31 @@ struct Shared {
 
 async fn drive(
     clients: Vec<Box<dyn Client>>,
-    system: &System,
-    measured_for: Duration,
-    progress: &ProgressBar,
+    figures: impl Fn() -> Figures,
+    setting: &Setting<'_>,
+    progress: &Progress,
 ) -> Result<Driven, Failure> {
+    let (measured_for, stopped) = (setting.measured_for, setting.stopped);
     let shared = Arc::new(Shared::default());
     let mut asking = JoinSet::new();
     for client in clients {
         asking.spawn(ask(client, shared.clone()));
     }
-    progress.set_message("warming up");
-    wait(&mut asking, measured_for / 5, |_| {}).await?;
-    let before = Figures::of(system);
+    progress.say("warming up");
+    wait(&mut asking, measured_for / 5, stopped, |_| {}).await?;
+    let before = figures();
     let overloaded_before = shared.overloaded.load(Ordering::Relaxed);
     let began = Instant::now();
     shared.phase.store(MEASURING, Ordering::Relaxed);
-    wait(&mut asking, measured_for, |elapsed| {
+    progress.say("measuring");
+    wait(&mut asking, measured_for, stopped, |elapsed| {
         let ops = shared.ops.load(Ordering::Relaxed) as f64;
-        progress.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-        progress.set_message(format!("{:.0} ops/s", ops / elapsed.as_secs_f64()));
+        progress.at(elapsed, ops / elapsed.as_secs_f64());
     })
     .await?;
     shared.phase.store(OVER, Ordering::Relaxed);
     let took = began.elapsed();
-    let used = Figures::of(system).since(before);
+    let used = figures().since(before);
     let mut latencies = latencies()?;
     while let Some(ended) = asking.join_next().await {
         let own = ended.map_err(failed)??;
@@ -127,6 +162,7 @@ async fn drive(
 async fn wait(
     asking: &mut JoinSet<Result<Histogram<u64>, Failure>>,
     time: Duration,
+    stopped: &CancellationToken,
     mut tell: impl FnMut(Duration),
 ) -> Result<(), Failure> {
     const TELL_EVERY: Duration = Duration::from_millis(250);
@@ -141,6 +177,7 @@ async fn wait(
                 ended.map_err(failed)??;
                 return Err(failed("a client has ended before its time"));
             }
+            () = stopped.cancelled() => return unless_stopped(stopped),
             () = tokio::time::sleep(left.min(TELL_EVERY)) => tell(began.elapsed()),
         }
     }
@@ -178,7 +215,7 @@ async fn ask(mut client: Box<dyn Client>, shared: Arc<Shared>) -> Result<Histogr
 
 /// Operations per second of the journal alone, with as many bytes per commit, commits per
 /// operation and operations under way as the measurement had.
-async fn ceiling(case: Case, driven: &Driven, dir: &Path) -> Result<f64, Failure> {
+async fn journal(case: Case, driven: &Driven, dir: &Path) -> Result<f64, Failure> {
     let ops = driven.latencies.len().max(1);
     let footprint = Footprint {
         commits: usize::try_from((driven.used.commits + ops / 2) / ops)
@@ -233,7 +270,8 @@ mod tests {
                     }
                 }
                 drop(clients);
-                let figures = Figures::of(&subject.system);
+                let counted = subject.counted(EngineSyncs::default());
+                let figures = Figures::of(&subject.system, &counted);
                 assert!(
                     figures.turns >= 4 && figures.syncs > 0,
                     "{case}: {figures:?}"

@@ -2,7 +2,18 @@
 
 use redeliver::System;
 
+use super::engine_syncs::EngineSyncs;
 use super::machine;
+use crate::syncs::Syncs;
+
+/// Who knows of which syncs. Together they are all of the process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
+    /// Those of the shop beside its system; none where there is no shop.
+    pub(super) shop: Syncs,
+    /// Those that the engine asks for by itself.
+    pub(super) engine: EngineSyncs,
+}
 
 /// What a system and its process have done so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,14 +28,14 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    pub(super) fn of(system: &System) -> Figures {
+    pub(super) fn of(system: &System, counted: &Counted) -> Figures {
         let report = system.report();
         let (written_bytes, rss_kib) = machine::usage();
         Figures {
             turns: report.services.iter().map(|service| service.turns).sum(),
             commits: report.store.queued,
             journal_bytes: report.store.journal_bytes,
-            syncs: report.store.disk_syncs,
+            syncs: report.store.disk_syncs + counted.shop.count() + counted.engine.count(),
             written_bytes,
             rss_kib,
             cpu_micros: machine::cpu_micros(),

@@ -1,13 +1,15 @@
 //! The machine: the data directory, the disk under it, and what the process has used of both.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use super::fdatasync::Fdatasync;
-use super::{Case, failed};
+use super::{Case, Over, failed};
 use crate::cli::Failure;
 
 /// Samples of the idle disk, before and after each.
@@ -17,8 +19,13 @@ const DISK_SAMPLES: usize = 200;
 pub(super) enum Directory {
     /// Goes with the value.
     Passing(TempDir),
-    /// Stays.
-    Kept(PathBuf),
+    /// Stays, without what was measured beside it.
+    Kept {
+        /// The data directory itself.
+        data: PathBuf,
+        /// On the same disk; goes with the value.
+        beside: TempDir,
+    },
 }
 
 impl Directory {
@@ -42,22 +49,85 @@ impl Directory {
             keep.join(case.to_string())
         };
         let unusable = |error| failed(format!("directory {}: {error}", path.display()));
+        empty(&path)?;
         fs::create_dir_all(&path).map_err(unusable)?;
-        if fs::read_dir(&path).map_err(unusable)?.next().is_some() {
-            return Err(failed(format!(
-                "directory {} is not empty; empty it or choose another",
-                path.display()
-            )));
-        }
-        Ok(Directory::Kept(path))
+        let beside = tempfile::Builder::new().prefix(".bench-").tempdir_in(&path);
+        let beside = beside.map_err(unusable)?;
+        Ok(Directory::Kept { data: path, beside })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where the services have their data.
+    pub(super) fn data(&self) -> PathBuf {
         match self {
-            Directory::Passing(directory) => directory.path(),
-            Directory::Kept(path) => path,
+            Directory::Passing(directory) => directory.path().join("data"),
+            Directory::Kept { data, .. } => data.clone(),
         }
     }
+
+    /// Where anything else may be put that is measured on the same disk.
+    pub(super) fn beside(&self) -> &Path {
+        match self {
+            Directory::Passing(beside) | Directory::Kept { beside, .. } => beside.path(),
+        }
+    }
+
+    /// Removes what is not to be kept.
+    pub(super) fn close(self) -> Result<(), Failure> {
+        let (Directory::Passing(directory)
+        | Directory::Kept {
+            beside: directory, ..
+        }) = self;
+        let path = directory.path().to_owned();
+        directory.close().map_err(|error| {
+            failed(format!(
+                "directory {} cannot be removed ({error}); remove it by hand",
+                path.display()
+            ))
+        })
+    }
+}
+
+/// Refuses a directory with something in it; one that is missing is empty.
+pub(super) fn empty(dir: &Path) -> Result<(), Failure> {
+    let why = match fs::read_dir(dir) {
+        Ok(mut entries) => match entries.next() {
+            None => return Ok(()),
+            Some(_) => "is not empty; empty it or choose another".to_owned(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(failed(format!("directory {} {why}", dir.display())))
+}
+
+/// Makes sure that there may be a connection for each client, with both of its ends in this
+/// process: raises the soft limit of open files as far as that needs.
+pub(super) fn open_files(case: Case) -> Result<(), Failure> {
+    /// The services' own, and those of the machine.
+    const OTHERS: u64 = 512;
+    let needed = match case.over {
+        Over::Process => OTHERS,
+        Over::Http => OTHERS + 2 * case.clients as u64,
+    };
+    let limits = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if enough(limits.current) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum: limits.maximum,
+    };
+    if enough(limits.maximum) && setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(());
+    }
+    Err(failed(format!(
+        "{} clients over {} need {needed} open files and this process may have {}; raise the hard \
+         limit (ulimit -Hn) or take fewer clients",
+        case.clients,
+        case.over,
+        limits.maximum.unwrap_or_default()
+    )))
 }
 
 /// Times of durable 4 KiB overwrites; nothing else should use the disk meanwhile.
@@ -120,10 +190,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keep = dir.path().join("kept");
         let fresh = Directory::fresh(Some(&keep), CASE, true).unwrap();
-        fs::write(fresh.path().join("something"), "").unwrap();
+        fs::write(fresh.data().join("something"), "").unwrap();
+        fresh.close().unwrap();
         assert!(Directory::fresh(Some(&keep), CASE, true).is_err());
         let below = Directory::fresh(Some(&keep), CASE, false).unwrap();
-        assert_eq!(below.path(), keep.join("w1-process-1"));
+        assert_eq!(below.data(), keep.join("w1-process-1"));
+        below.close().unwrap();
+        assert_eq!(fs::read_dir(keep.join("w1-process-1")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn more_clients_than_files_are_refused_with_the_limit() {
+        let (over, clients) = (Over::Http, usize::MAX / 4);
+        let many = Case {
+            clients,
+            over,
+            ..CASE
+        };
+        if getrlimit(Resource::Nofile).maximum.is_some() {
+            let refused = open_files(many).unwrap_err().to_string();
+            assert!(refused.contains("ulimit"), "{refused}");
+        }
+        open_files(CASE).unwrap();
     }
 
     #[test]

@@ -31,6 +31,22 @@ pub(super) struct Measured {
     cpu_us_op: f64,
     fdatasync_p50_us: u64,
     journal_ceiling_ops_s: f64,
+    mpsc_ceiling_ops_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_ceiling_ops_s: Option<f64>,
+}
+
+/// What the machine can do, measured in the same run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ceilings {
+    /// One durable 4 KiB overwrite.
+    pub(super) fdatasync: Duration,
+    /// Operations per second of the bare journal.
+    pub(super) journal: f64,
+    /// Round trips per second over channels.
+    pub(super) mpsc: f64,
+    /// Answers per second of a server that says always the same, if it was asked over HTTP.
+    pub(super) http: Option<f64>,
 }
 
 /// What the clients have seen.
@@ -43,9 +59,9 @@ pub(super) struct Driven {
 }
 
 impl Measured {
-    pub(super) const HEADING: &str = "workload over    clients      ops/s    turns/s   p50 us   p99 us p99.9 us  syncs/op bytes/op  rss MiB cpu us/op  fdatasync us  journal ops/s";
+    pub(super) const HEADING: &str = "workload over    clients      ops/s    turns/s   p50 us   p99 us p99.9 us  syncs/op bytes/op  rss MiB cpu us/op  fdatasync us  journal ops/s     mpsc ops/s     http ops/s";
 
-    pub(super) fn new(case: Case, driven: &Driven, fdatasync: Duration, ceiling: f64) -> Measured {
+    pub(super) fn new(case: Case, driven: &Driven, ceilings: Ceilings) -> Measured {
         let (used, seconds) = (&driven.used, driven.took.as_secs_f64());
         let at = |quantile| driven.latencies.value_at_quantile(quantile);
         Measured {
@@ -65,8 +81,10 @@ impl Measured {
             journal_bytes: used.journal_bytes,
             rss_mib: rounded(used.rss_kib as f64 / 1024.0),
             cpu_us_op: rounded(used.cpu_micros as f64 / driven.latencies.len().max(1) as f64),
-            fdatasync_p50_us: u64::try_from(fdatasync.as_micros()).unwrap_or(u64::MAX),
-            journal_ceiling_ops_s: rounded(ceiling),
+            fdatasync_p50_us: u64::try_from(ceilings.fdatasync.as_micros()).unwrap_or(u64::MAX),
+            journal_ceiling_ops_s: rounded(ceilings.journal),
+            mpsc_ceiling_ops_s: rounded(ceilings.mpsc),
+            http_ceiling_ops_s: ceilings.http.map(rounded),
         }
     }
 }
@@ -81,7 +99,7 @@ impl fmt::Display for Measured {
         let each = |total: u64| total as f64 / self.ops.max(1) as f64;
         write!(
             f,
-            "{:<8} {:<7} {:>7} {:>10.0} {:>10.0} {:>8} {:>8} {:>8} {:>9.2} {:>8.0} {:>8.1} {:>9.1} {:>13} {:>14.0}",
+            "{:<8} {:<7} {:>7} {:>10.0} {:>10.0} {:>8} {:>8} {:>8} {:>9.2} {:>8.0} {:>8.1} {:>9.1} {:>13} {:>14.0} {:>14.0} {:>14}",
             self.workload,
             self.over,
             self.clients,
@@ -96,6 +114,9 @@ impl fmt::Display for Measured {
             self.cpu_us_op,
             self.fdatasync_p50_us,
             self.journal_ceiling_ops_s,
+            self.mpsc_ceiling_ops_s,
+            self.http_ceiling_ops_s
+                .map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}")),
         )?;
         if self.overloaded > 0 {
             write!(f, "  ({} times told to come back later)", self.overloaded)?;
@@ -139,7 +160,13 @@ mod tests {
                 ..Figures::default()
             },
         };
-        let measured = Measured::new(case, &driven, Duration::from_micros(150), 9_000.0);
+        let ceilings = Ceilings {
+            fdatasync: Duration::from_micros(150),
+            journal: 9_000.0,
+            mpsc: 1_000_000.0,
+            http: None,
+        };
+        let measured = Measured::new(case, &driven, ceilings);
         let one: serde_json::Value =
             serde_json::from_str(&json(std::slice::from_ref(&measured)).unwrap()).unwrap();
         for (name, value) in [
@@ -154,6 +181,7 @@ mod tests {
             ("rss_mib", 0.0),
             ("fdatasync_p50_us", 150.0),
             ("journal_ceiling_ops_s", 9_000.0),
+            ("mpsc_ceiling_ops_s", 1_000_000.0),
         ] {
             assert_eq!(one[name].as_f64(), Some(value), "{name}");
         }

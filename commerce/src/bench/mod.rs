@@ -4,15 +4,18 @@
 //! speed of the disk and of the bare journal beside its own, from the same run.
 //!
 //! ```text
-//! disk idle ─ start ─ warm up ─ measure ─ stop ─ disk idle ─ bare journal
+//! disk idle ─ start ─ warm up ─ measure ─ stop ─ disk idle ─ bare journal ─ channels ─ warp alone
 //!                               closed loop: a client asks again when it is answered
 //! ```
 
+mod ceilings;
 mod client;
 mod driver;
+mod engine_syncs;
 mod figures;
 mod machine;
 mod measured;
+mod progress;
 mod served;
 mod subject;
 
@@ -27,14 +30,18 @@ pub mod fdatasync;
 pub mod journal;
 
 use std::fmt;
+use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
+use engine_syncs::EngineSyncs;
 use measured::Measured;
+use tokio_util::sync::CancellationToken;
 
 /// How many clients there are when nobody says how many.
 const CLIENTS: [usize; 3] = [1, 16, 128];
@@ -148,37 +155,88 @@ impl fmt::Display for Case {
 
 /// Measures. The configured data directory is not touched.
 pub async fn run(config: &Config, args: &BenchArgs) -> Result<(), Failure> {
-    let stopped = async {
-        // Without the signal there is nothing to wait for but the end.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let measured = tokio::select! {
-        measured = all(config, args) => measured?,
-        () = stopped => return Err(failed("the measurement was stopped")),
-    };
+    let engine = EngineSyncs::listen()?;
+    let stopped = stopped();
+    let measured = all(config, args, &engine, &stopped).await?;
     if args.json {
-        println!("{}", measured::json(&measured)?);
+        say(&measured::json(&measured)?)?;
     }
     Ok(())
 }
 
-async fn all(config: &Config, args: &BenchArgs) -> Result<Vec<Measured>, Failure> {
+async fn all(
+    config: &Config,
+    args: &BenchArgs,
+    engine: &EngineSyncs,
+    stopped: &CancellationToken,
+) -> Result<Vec<Measured>, Failure> {
     let cases = args.cases();
+    if let Some(keep) = &args.keep {
+        machine::empty(keep)?;
+    }
     if !args.json {
-        println!("{}", Measured::HEADING);
+        say(Measured::HEADING)?;
     }
     let mut all = Vec::new();
     for case in &cases {
         let directory = machine::Directory::fresh(args.keep.as_deref(), *case, cases.len() == 1)?;
-        let measured = driver::measure(config, *case, args.seconds, directory.path()).await?;
+        let setting = driver::Setting {
+            config,
+            directory: &directory,
+            engine,
+            stopped,
+            measured_for: Duration::from_secs(args.seconds.get()),
+        };
+        let measured = driver::measure(&setting, *case).await;
+        // Also after a failure: what was measured has stopped by now.
+        directory.close()?;
+        let measured = measured?;
         if !args.json {
-            println!("{measured}");
+            say(&measured.to_string())?;
         }
         all.push(measured);
     }
     Ok(all)
+}
+
+/// Cancelled by the first signal to end: what is measured then stops in order, and its data goes.
+/// The second one ends the process.
+fn stopped() -> CancellationToken {
+    let stopped = CancellationToken::new();
+    let stop = stopped.clone();
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Without the signals there is nothing to wait for but the end.
+        let (Ok(mut interrupt), Ok(mut terminate)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
+            return;
+        };
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                std::process::exit(Exit::Failure.code().into());
+            }
+            stop.cancel();
+        }
+    });
+    stopped
+}
+
+/// To standard output, which carries nothing but results.
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(()),
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(failed(format!(
+            "standard output cannot be written: {error}"
+        ))),
+    }
 }
 
 /// A failure that says what could not be done.

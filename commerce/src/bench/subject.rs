@@ -13,6 +13,8 @@ use warp::{Filter, Rejection, Reply};
 use super::chain;
 use super::client::{Client, Direct, OverHttp, Post, Refused};
 use super::counter::{self, Counter, Increment};
+use super::engine_syncs::EngineSyncs;
+use super::figures::Counted;
 use super::served::Served;
 use super::{Case, Over, Workload, failed};
 use crate::app::{Ledger, Shop};
@@ -26,6 +28,7 @@ use crate::order::requests::{OrderById, OrderItem, PlaceOrder};
 use crate::order::{Address, OrderStatus, Orders};
 use crate::payment::PaymentMethod;
 use crate::privacy::{Keyring, KeyringError};
+use crate::syncs::Syncs;
 use crate::{http, seed};
 
 /// How long the services may take to end.
@@ -83,12 +86,34 @@ impl Subject {
         })
     }
 
+    /// Who counts the syncs that the system does not know of.
+    pub(super) fn counted(&self, engine: EngineSyncs) -> Counted {
+        let shop = match &self.kind {
+            Kind::Counter(_) | Kind::Chain(_) => Syncs::default(),
+            Kind::Shop(shop) => shop.syncs.clone(),
+        };
+        Counted { shop, engine }
+    }
+
+    /// What clients over HTTP show of themselves, and what they say: the same, each time.
+    pub(super) async fn said(&self) -> Result<(Option<HeaderValue>, Bytes), Failure> {
+        Ok(match &self.kind {
+            Kind::Counter(_) => (None, Bytes::from_static(b"{\"counter\":500}")),
+            Kind::Chain(_) => (None, Bytes::from_static(b"1099511627776")),
+            Kind::Shop(shop) => {
+                let bearer = signed_in(shop).await;
+                let bearer = bearer.map_err(|refused| failed(format!("{refused:?}")))?;
+                (Some(bearer), Bytes::from(order_json(1)))
+            }
+        })
+    }
+
     /// Clients that are ready to ask.
     pub(super) async fn clients(&self, count: usize) -> Result<Vec<Box<dyn Client>>, Failure> {
         let mut clients = Vec::with_capacity(count);
         for client in 0..count as u64 {
             clients.push(match &self.served {
-                None => self.direct(client),
+                None => self.direct(client)?,
                 Some(served) => {
                     let connected = self.over_http(served, client).await;
                     connected.map_err(|refused| failed(format!("no connection: {refused:?}")))?
@@ -98,10 +123,10 @@ impl Subject {
         Ok(clients)
     }
 
-    fn direct(&self, client: u64) -> Box<dyn Client> {
+    fn direct(&self, client: u64) -> Result<Box<dyn Client>, Failure> {
         // Each client has numbers of its own.
         let nth = client << 40;
-        match &self.kind {
+        Ok(match &self.kind {
             Kind::Counter(counter) => {
                 let counter = counter.clone();
                 let operate = move |nth| {
@@ -123,13 +148,14 @@ impl Subject {
             }
             Kind::Shop(shop) => {
                 let (order, keyring) = (shop.order(), shop.keyring.clone());
+                keyring.create(customer(nth)).map_err(failed)?;
                 let operate = move |nth| {
                     let (order, keyring) = (order.clone(), keyring.clone());
                     async move { confirm(&order, &keyring, nth).await }
                 };
                 Box::new(Direct { nth, operate })
             }
-        }
+        })
     }
 
     async fn over_http(&self, served: &Served, client: u64) -> Result<Box<dyn Client>, Refused> {
@@ -205,7 +231,7 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
     config.identity.argon2_memory_kib = 8;
     config.identity.argon2_passes = 1;
     config.identity.argon2_lanes = 1;
-    let shop = Shop::open(&config, Ledger::InMemory).await?;
+    let shop = Shop::open(&config, Ledger::Unsynced).await?;
     seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
     let contact = Contact {
         email: EMAIL.to_owned(),
@@ -237,10 +263,8 @@ async fn confirm(
     keyring: &Keyring,
     nth: u64,
 ) -> Result<(), Refused> {
-    let customer = UserId(Uuid::from_u128(1 + u128::from(nth >> 40)));
-    // In memory, and nothing after the first time.
+    let customer = customer(nth);
     let failed = |error: KeyringError| Refused::Failed(error.to_string());
-    keyring.create(customer).map_err(failed)?;
     let card = PaymentMethod::card(CARD);
     let place = PlaceOrder {
         customer_id: customer,
@@ -265,6 +289,11 @@ async fn confirm(
             other => return Err(Refused::Failed(format!("an order became {other:?}"))),
         }
     }
+}
+
+/// Each client in the process is a customer.
+fn customer(nth: u64) -> UserId {
+    UserId(Uuid::from_u128(1 + u128::from(nth >> 40)))
 }
 
 const CARD: &str = "tok_ok";

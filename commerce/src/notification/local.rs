@@ -22,18 +22,20 @@ use super::mail::{self, Mailbox};
 use super::occasion::Channel;
 use super::sender::{Letter, SendError, Sender, SenderFuture};
 use crate::ids::{NotificationId, UserId};
+use crate::syncs::Syncs;
 
 /// Writes letters into a directory.
 #[derive(Debug, Clone)]
 pub struct LocalSender {
     dir: PathBuf,
     from: Mailbox,
+    syncs: Syncs,
 }
 
 impl LocalSender {
     /// A sender that writes below `dir`, which is created with the first letter.
-    pub fn new(dir: PathBuf, from: Mailbox) -> LocalSender {
-        LocalSender { dir, from }
+    pub fn new(dir: PathBuf, from: Mailbox, syncs: Syncs) -> LocalSender {
+        LocalSender { dir, from, syncs }
     }
 
     fn dir_of(&self, user: Option<UserId>) -> PathBuf {
@@ -57,6 +59,7 @@ impl Sender for LocalSender {
     fn send(&self, letter: Letter) -> SenderFuture<'_> {
         let path = self.path(letter.user_id, letter.id, letter.channel);
         let (top, from) = (self.dir.clone(), self.from.clone());
+        let syncs = self.syncs.clone();
         blocking(move || {
             let text = match letter.channel {
                 Channel::Email => mail::message(&letter, &from)?.formatted(),
@@ -64,15 +67,15 @@ impl Sender for LocalSender {
                     format!("{}\n", letter.body.trim_end()).into_bytes()
                 }
             };
-            write(&top, &path, &text).map_err(unwritten)
+            write(&syncs, &top, &path, &text).map_err(unwritten)
         })
     }
 
     fn forget(&self, user: UserId) -> SenderFuture<'_> {
         let dir = self.dir_of(Some(user));
-        let top = self.dir.clone();
+        let (top, syncs) = (self.dir.clone(), self.syncs.clone());
         blocking(move || match fs::remove_dir_all(&dir) {
-            Ok(()) => sync(&top).map_err(unwritten),
+            Ok(()) => sync(&syncs, &top).map_err(unwritten),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(unwritten(error)),
         })
@@ -105,14 +108,14 @@ fn blocking(
     })
 }
 
-fn write(top: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+fn write(syncs: &Syncs, top: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
     let dir = path.parent().unwrap_or(top);
     if !dir.exists() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        sync(top)?;
+        sync(syncs, top)?;
     }
     // No two attempts of one letter run at a time, so nobody else writes here.
     let new = path.with_extension("new");
@@ -123,13 +126,13 @@ fn write(top: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(&new)?;
     file.write_all(text)?;
-    file.sync_data()?;
+    syncs.data(&file)?;
     fs::rename(&new, path)?;
-    sync(dir)
+    sync(syncs, dir)
 }
 
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+fn sync(syncs: &Syncs, dir: &Path) -> io::Result<()> {
+    syncs.all(&File::open(dir)?)
 }
 
 /// What went wrong, without a path: it would name the recipient.
@@ -162,7 +165,7 @@ mod tests {
     fn sender() -> (tempfile::TempDir, LocalSender) {
         let dir = tempfile::tempdir().unwrap();
         let from = "Shop <shop@example.com>".parse().unwrap();
-        let sender = LocalSender::new(dir.path().join("mail"), from);
+        let sender = LocalSender::new(dir.path().join("mail"), from, Syncs::default());
         (dir, sender)
     }
 

@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::sealed::{NONCE_BYTES, Personal, Sealed};
 use crate::ids::UserId;
+use crate::syncs::Syncs;
 
 const SLOT_BYTES: usize = 64;
 const KEY_BYTES: usize = 32;
@@ -113,7 +114,7 @@ struct Inner {
 
 /// Where keys are written; in memory, nowhere.
 struct Slots {
-    file: Option<(PathBuf, File)>,
+    file: Option<(PathBuf, File, Syncs)>,
     of: HashMap<UserId, u64>,
     free: Vec<u64>,
     next: u64,
@@ -133,7 +134,7 @@ impl Keyring {
     /// # Errors
     ///
     /// A missing, damaged or unusable file, each with what to do.
-    pub fn open(path: &Path, create: bool) -> Result<Keyring, KeyringError> {
+    pub fn open(path: &Path, create: bool, syncs: &Syncs) -> Result<Keyring, KeyringError> {
         let failed = |error: io::Error| KeyringError::Io {
             path: path.to_owned(),
             error: Arc::new(error),
@@ -143,7 +144,7 @@ impl Keyring {
                 let path = path.to_owned();
                 return Err(KeyringError::Missing { path });
             }
-            begin(path).map_err(failed)?;
+            begin(path, syncs).map_err(failed)?;
         }
         let file = OpenOptions::new()
             .read(true)
@@ -156,7 +157,7 @@ impl Keyring {
             detail,
         };
         let (keys, mut slots) = read(&bytes).map_err(damaged)?;
-        slots.file = Some((path.to_owned(), file));
+        slots.file = Some((path.to_owned(), file, syncs.clone()));
         let keyring = Keyring::of(keys, slots, Random::System);
         if !create && !keyring.has(SHOP) {
             return Err(KeyringError::Damaged {
@@ -341,11 +342,11 @@ impl Slots {
     }
 
     fn write(&self, slot: u64, bytes: &[u8; SLOT_BYTES]) -> Result<(), KeyringError> {
-        let Some((path, file)) = &self.file else {
+        let Some((path, file, syncs)) = &self.file else {
             return Ok(());
         };
         file.write_all_at(bytes, slot * SLOT_BYTES as u64)
-            .and_then(|()| file.sync_data())
+            .and_then(|()| syncs.data(file))
             .map_err(|error| KeyringError::Io {
                 path: path.clone(),
                 error: Arc::new(error),
@@ -387,7 +388,7 @@ fn context(user: UserId, name: &str) -> Vec<u8> {
 }
 
 /// Writes an empty keyring; nothing is at `path` until it is whole.
-fn begin(path: &Path) -> io::Result<()> {
+fn begin(path: &Path, syncs: &Syncs) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let mut header = [0; SLOT_BYTES];
@@ -401,11 +402,11 @@ fn begin(path: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(&new)?;
     file.write_all_at(&header, 0)?;
-    file.sync_all()?;
+    syncs.all(&file)?;
     fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()?;
+    syncs.all(&File::open(dir)?)?;
     match dir.parent() {
-        Some(above) if !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+        Some(above) if !above.as_os_str().is_empty() => syncs.all(&File::open(above)?),
         Some(_) | None => Ok(()),
     }
 }
@@ -495,17 +496,20 @@ mod tests {
     fn what_is_sealed_opens_after_a_restart_and_never_after_its_key_is_destroyed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys").join("keyring");
-        let keyring = Keyring::open(&path, true).unwrap();
+        let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(ADA).unwrap();
         keyring.create(BOB).unwrap();
         let of_ada = keyring.seal(ADA, &phone()).unwrap();
         let of_bob = keyring.seal(BOB, &phone()).unwrap();
         let secret = keyring.key(ADA).unwrap();
         drop(keyring);
-        let keyring = Keyring::open(&path, false).unwrap();
+        let keyring = Keyring::open(&path, false, &Syncs::default()).unwrap();
         assert_eq!(keyring.open_sealed(&of_ada).unwrap(), phone());
         keyring.destroy(ADA).unwrap();
-        for keyring in [keyring, Keyring::open(&path, false).unwrap()] {
+        for keyring in [
+            keyring,
+            Keyring::open(&path, false, &Syncs::default()).unwrap(),
+        ] {
             let gone = keyring.open_sealed(&of_ada).unwrap_err();
             assert!(
                 matches!(gone, KeyringError::Forgotten { user: ADA }),
@@ -521,12 +525,12 @@ mod tests {
     fn a_destroyed_keys_place_is_used_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyring");
-        let keyring = Keyring::open(&path, true).unwrap();
+        let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(ADA).unwrap();
         let bytes = fs::metadata(&path).unwrap().len();
         keyring.destroy(ADA).unwrap();
         drop(keyring);
-        let keyring = Keyring::open(&path, true).unwrap();
+        let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(BOB).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
         assert!(keyring.has(BOB) && !keyring.has(ADA));
@@ -572,16 +576,16 @@ mod tests {
     fn a_keyring_that_is_missing_or_damaged_is_refused_and_a_torn_last_slot_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyring");
-        let missing = Keyring::open(&path, false).unwrap_err();
+        let missing = Keyring::open(&path, false, &Syncs::default()).unwrap_err();
         assert!(matches!(missing, KeyringError::Missing { .. }));
-        let keyring = Keyring::open(&path, true).unwrap();
+        let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(ADA).unwrap();
         keyring.create(BOB).unwrap();
         drop(keyring);
         let whole = fs::read(&path).unwrap();
         let open_with = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            Keyring::open(&path, true)
+            Keyring::open(&path, true, &Syncs::default())
         };
         for (at, cut) in [
             (0, whole.len()),
@@ -594,12 +598,16 @@ mod tests {
             assert!(matches!(damaged, KeyringError::Damaged { .. }), "{at}");
         }
         fs::write(&path, &whole[..SLOT_BYTES]).unwrap();
-        let emptied = Keyring::open(&path, false).unwrap_err();
+        let emptied = Keyring::open(&path, false, &Syncs::default()).unwrap_err();
         assert!(matches!(emptied, KeyringError::Damaged { .. }), "{emptied}");
         let torn = open_with(&whole[..whole.len() - 20]).unwrap();
         assert!(torn.has(ADA) && !torn.has(BOB));
         torn.create(BOB).unwrap();
-        assert!(Keyring::open(&path, false).unwrap().has(BOB));
+        assert!(
+            Keyring::open(&path, false, &Syncs::default())
+                .unwrap()
+                .has(BOB)
+        );
     }
 
     #[test]

@@ -349,7 +349,7 @@ impl SpillReader {
     }
 
     /// Reads all of it.
-    fn verify(mut self) -> Result<(), StoreError> {
+    pub(crate) fn verify(mut self) -> Result<(), StoreError> {
         (0..self.foot.blocks.len()).try_for_each(|block| self.read_block(block))
     }
 

@@ -5,7 +5,7 @@
 //! crash tore at the end of the file is cut off when it is opened: nobody was told of it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::books::{Books, LedgerOperation, Line, Wish};
 use crate::payment::provider::Order;
+use crate::syncs::Syncs;
 
 /// Callers that may wait before further ones wait outside.
 const WAITING_MAX: usize = 1_024;
@@ -59,6 +60,7 @@ pub struct Ledger {
 enum Keeper {
     File(mpsc::Sender<Request>),
     Memory(Box<Mutex<Books>>),
+    Unsynced(Box<Mutex<(Books, BufWriter<File>)>>),
 }
 
 #[derive(Debug)]
@@ -77,7 +79,7 @@ enum Request {
 }
 
 impl Ledger {
-    /// A ledger in memory, for benches and tests.
+    /// A ledger in memory, for tests.
     pub fn in_memory() -> Ledger {
         Ledger {
             keeper: Keeper::Memory(Box::default()),
@@ -89,17 +91,28 @@ impl Ledger {
     pub(super) fn books<T>(&self, ask: impl FnOnce(&Books) -> T) -> T {
         match &self.keeper {
             Keeper::Memory(books) => ask(&books.lock().unwrap_or_else(PoisonError::into_inner)),
+            Keeper::Unsynced(kept) => ask(&kept.lock().unwrap_or_else(PoisonError::into_inner).0),
             Keeper::File(_) => ask(&Books::default()),
         }
     }
 
+    /// A ledger that answers from memory and writes its file as it can, without a sync: whole
+    /// only when it was dropped. For benches, whose provider takes no time.
+    pub fn unsynced(path: &Path) -> Result<Ledger, LedgerError> {
+        let (file, books) = open(path, &Syncs::default())?;
+        Ok(Ledger {
+            keeper: Keeper::Unsynced(Box::new(Mutex::new((books, BufWriter::new(file))))),
+        })
+    }
+
     /// Opens the ledger of this file, or begins one.
-    pub fn open(path: &Path) -> Result<Ledger, LedgerError> {
-        let (file, books) = open(path)?;
+    pub fn open(path: &Path, syncs: &Syncs) -> Result<Ledger, LedgerError> {
+        let (file, books) = open(path, syncs)?;
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         let writer = Writer {
             path: path.to_owned(),
             file,
+            syncs: syncs.clone(),
             books,
             closed: None,
         };
@@ -130,6 +143,21 @@ impl Ledger {
                     line
                 }))
             }
+            Keeper::Unsynced(kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let (books, file) = &mut *kept;
+                if let Some(known) = books.line(&order.key) {
+                    return Ok(known.clone());
+                }
+                let line = books.decide(operation, &order, &authorisation, wish);
+                let mut bytes = Vec::new();
+                write_line(&mut bytes, &line);
+                // Nothing else can be lost by it than lines of a bench.
+                file.write_all(&bytes)
+                    .map_err(|error| LedgerError::Closed(error.to_string()))?;
+                books.enter(line.clone());
+                Ok(line)
+            }
             Keeper::File(requests) => {
                 let (answer, answered) = oneshot::channel();
                 let request = Request::Enter {
@@ -152,6 +180,10 @@ impl Ledger {
                 let books = books.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(books.line(&key).cloned())
             }
+            Keeper::Unsynced(kept) => {
+                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(kept.0.line(&key).cloned())
+            }
             Keeper::File(requests) => {
                 let (answer, answered) = oneshot::channel();
                 let request = Request::LookUp { key, answer };
@@ -165,6 +197,7 @@ impl Ledger {
 struct Writer {
     path: PathBuf,
     file: File,
+    syncs: Syncs,
     books: Books,
     closed: Option<LedgerError>,
 }
@@ -242,8 +275,11 @@ impl Writer {
             .file
             .write_all(bytes)
             .map_err(|error| ("writing", error));
-        let synced =
-            written.and_then(|()| self.file.sync_data().map_err(|error| ("syncing", error)));
+        let synced = written.and_then(|()| {
+            self.syncs
+                .data(&self.file)
+                .map_err(|error| ("syncing", error))
+        });
         if let Err((operation, error)) = synced {
             let error = io(&self.path, operation, &error);
             tracing::error!(%error, "provider ledger is closed");
@@ -259,7 +295,7 @@ fn write_line(bytes: &mut Vec<u8>, line: &Line) {
     }
 }
 
-fn open(path: &Path) -> Result<(File, Books), LedgerError> {
+fn open(path: &Path, syncs: &Syncs) -> Result<(File, Books), LedgerError> {
     let failed = |operation| move |error: std::io::Error| io(path, operation, &error);
     let folder = path
         .parent()
@@ -283,10 +319,10 @@ fn open(path: &Path) -> Result<(File, Books), LedgerError> {
     }
     file.seek(SeekFrom::Start(whole as u64))
         .map_err(failed("seeking"))?;
-    file.sync_all().map_err(failed("syncing"))?;
+    syncs.all(&file).map_err(failed("syncing"))?;
     if let Some(folder) = folder {
         File::open(folder)
-            .and_then(|folder| folder.sync_all())
+            .and_then(|folder| syncs.all(&folder))
             .map_err(failed("syncing its folder"))?;
     }
     Ok((file, books))
@@ -367,7 +403,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("provider/ledger.jsonl");
         let first = {
-            let ledger = Ledger::open(&path).unwrap();
+            let ledger = Ledger::open(&path, &Syncs::default()).unwrap();
             let first = enter(&ledger, LedgerOperation::Authorise, order(1, "a", 100)).await;
             assert_eq!(
                 enter(&ledger, LedgerOperation::Authorise, order(1, "a", 100)).await,
@@ -375,7 +411,7 @@ mod tests {
             );
             first
         };
-        let ledger = Ledger::open(&path).unwrap();
+        let ledger = Ledger::open(&path, &Syncs::default()).unwrap();
         assert_eq!(
             enter(&ledger, LedgerOperation::Authorise, order(1, "a", 100)).await,
             first
@@ -393,7 +429,7 @@ mod tests {
     async fn many_callers_of_one_key_at_once_make_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
-        let ledger = std::sync::Arc::new(Ledger::open(&path).unwrap());
+        let ledger = std::sync::Arc::new(Ledger::open(&path, &Syncs::default()).unwrap());
         let mut callers = tokio::task::JoinSet::new();
         for n in 0..64 {
             let ledger = ledger.clone();
@@ -409,14 +445,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.jsonl");
         for key in ["a", "b"] {
-            let ledger = Ledger::open(&path).unwrap();
+            let ledger = Ledger::open(&path, &Syncs::default()).unwrap();
             enter(&ledger, LedgerOperation::Authorise, order(1, key, 1)).await;
         }
         let whole = std::fs::read(&path).unwrap();
         let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for cut in first..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let ledger = Ledger::open(&path).unwrap();
+            let ledger = Ledger::open(&path, &Syncs::default()).unwrap();
             assert!(ledger.look_up("a".to_owned()).await.unwrap().is_some());
             assert_eq!(
                 ledger.look_up("b".to_owned()).await.unwrap(),
@@ -438,7 +474,7 @@ mod tests {
         write_line(&mut bytes, &line);
         std::fs::write(&path, &bytes).unwrap();
         assert!(matches!(
-            Ledger::open(&path),
+            Ledger::open(&path, &Syncs::default()),
             Err(LedgerError::Damaged { line: 1, .. })
         ));
         assert_eq!(std::fs::read(&path).unwrap(), bytes);

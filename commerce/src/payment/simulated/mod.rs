@@ -23,6 +23,7 @@ use super::CardToken;
 use super::messages::{ProviderWebhook, WebhookKind};
 use super::provider::{Answer, Order, PaymentProvider, ProviderError, ProviderFuture};
 use super::webhook::WebhookSecret;
+use crate::syncs::Syncs;
 use books::{INSUFFICIENT_FUNDS, LedgerOperation, Wish};
 use ledger::{Ledger, LedgerError};
 
@@ -85,8 +86,18 @@ pub struct SimulatedProvider {
 
 impl SimulatedProvider {
     /// The provider whose ledger is this file.
-    pub fn open(ledger: &Path, pace: Pace) -> Result<SimulatedProvider, LedgerError> {
-        Ok(SimulatedProvider::with(Ledger::open(ledger)?, pace))
+    pub fn open(
+        ledger: &Path,
+        pace: Pace,
+        syncs: &Syncs,
+    ) -> Result<SimulatedProvider, LedgerError> {
+        Ok(SimulatedProvider::with(Ledger::open(ledger, syncs)?, pace))
+    }
+
+    /// The provider that answers at once and writes this file without waiting for the disk.
+    pub fn unsynced(ledger: &Path) -> Result<SimulatedProvider, LedgerError> {
+        let ledger = Ledger::unsynced(ledger)?;
+        Ok(SimulatedProvider::with(ledger, Pace::INSTANT))
     }
 
     /// A provider that forgets everything when it is dropped.

@@ -100,7 +100,8 @@ async fn a_restarted_provider_gives_the_same_answers_and_writes_nothing_twice() 
         "tok_capture_fails",
     ];
     let round = async || {
-        let provider = SimulatedProvider::open(&path, Pace::INSTANT).unwrap();
+        let provider =
+            SimulatedProvider::open(&path, Pace::INSTANT, &crate::syncs::Syncs::default()).unwrap();
         let mut answers = Vec::new();
         for mood in moods {
             let asked = order(&format!("key-{mood}"));

@@ -1,0 +1,30 @@
+//! Syncs that the shop itself asks for, beside those of the runtime's store: counted, so that
+//! whoever measures knows what an order costs the disk.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Syncs files and counts it. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Syncs(Arc<AtomicU64>);
+
+impl Syncs {
+    /// Makes a file's bytes durable.
+    pub fn data(&self, file: &File) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        file.sync_data()
+    }
+
+    /// Makes a file durable with all that is known of it, or the names in a directory.
+    pub fn all(&self, file: &File) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        file.sync_all()
+    }
+
+    /// How many there were so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
