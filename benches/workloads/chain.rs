@@ -7,7 +7,7 @@
 //! Each step changes keyed state of its service. The order is done when the last is durable.
 
 use redeliver::prelude::*;
-use redeliver::{CallError, ServiceHandle, StartError, System};
+use redeliver::{CallError, ServiceHandle, StartError, System, SystemBuilder};
 
 /// Products in stock.
 const PRODUCTS: u64 = 1_000;
@@ -160,15 +160,18 @@ impl Service for Shipments {
     }
 }
 
-/// Starts the four services over a data directory.
-pub async fn start(dir: &std::path::Path) -> Result<(System, ServiceHandle<Orders>), StartError> {
-    let system = System::open(dir)
+/// The four services.
+pub fn services(builder: SystemBuilder) -> SystemBuilder {
+    builder
         .service(Orders)
         .service(Stock)
         .service(Payments)
         .service(Shipments)
-        .start()
-        .await?;
+}
+
+/// Starts the four services over a data directory.
+pub async fn start(dir: &std::path::Path) -> Result<(System, ServiceHandle<Orders>), StartError> {
+    let system = services(System::open(dir)).start().await?;
     let orders = system.service();
     Ok((system, orders))
 }
