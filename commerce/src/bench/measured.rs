@@ -90,7 +90,7 @@ impl Measured {
 }
 
 /// One digit after the point is more than a measurement holds.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
