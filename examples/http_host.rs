@@ -8,9 +8,10 @@
 //! curl http://127.0.0.1:8080/services/guests/visit -H 'content-type: application/json' \
 //!   -H 'idempotency-key: 1' -d '{"name":"ada"}'
 //! curl http://127.0.0.1:8080/readyz
+//! xdg-open http://127.0.0.1:8080/ui/
 //! ```
 
-use redeliver::http::{self, Problem, ServerConfig};
+use redeliver::http::{self, Dashboard, EventStreams, EventStreamsConfig, Problem, ServerConfig};
 use redeliver::prelude::*;
 use redeliver::{ServiceHandle, System};
 use warp::{Filter, Reply};
@@ -69,6 +70,17 @@ fn application(
     home.or(visits)
 }
 
+/// A page for people at `/ui/`, and what it asks. Put a filter of your own before all but the page
+/// when strangers can reach the address.
+fn operations(
+    system: System,
+) -> impl Filter<Extract = (impl Reply,), Error = warp::Rejection> + Clone {
+    let streams = EventStreams::new(&system, EventStreamsConfig::default());
+    http::admin(system)
+        .or(http::events(streams, http::every_event()))
+        .or(http::dashboard("/ui/", Dashboard::new()))
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -78,7 +90,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let system = System::open(dir).service(Guests).start().await?;
     let routes = application(system.service())
         .or(http::facade(system.clone()))
-        .or(http::health(system.clone()));
+        .or(http::health(system.clone()))
+        .or(operations(system.clone()));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let stop = async {

@@ -31,6 +31,31 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The same for people: `2026-01-01T00:00:00Z`, in whole seconds.
+    pub fn rfc3339(self) -> String {
+        const DAY: i64 = 86_400;
+        let seconds = self.0.div_euclid(1_000_000);
+        let (days, of_day) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+        // Days to a date in the proleptic Gregorian calendar, in years that begin in March, so
+        // that the leap day is a year's last (Howard Hinnant, `civil_from_days`).
+        let shifted = days + 719_468;
+        let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * from_march + 2) / 5 + 1;
+        let month = (from_march + 2) % 12 + 1;
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        format!(
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+            of_day / 3_600,
+            of_day / 60 % 60,
+            of_day % 60
+        )
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}µs", self.0)
@@ -210,6 +235,20 @@ impl MonotonicTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_shown_as_dates() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_767_225_600, "2026-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(Timestamp(seconds * 1_000_000).rfc3339(), shown);
+        }
+    }
 
     #[test]
     fn only_a_second_or_more_is_a_jump() {

@@ -39,6 +39,9 @@ pub struct Config {
     /// Unconsumed messages of one stream, in bytes, beyond which commands to its sender are
     /// refused.
     pub stream_backlog_bytes_max: u64,
+    /// Unconsumed messages of all streams together, in bytes, that are kept in memory, about; those
+    /// beyond it wait on disk. Beside them there is what came since the last checkpoint.
+    pub outbox_memory_bytes_max: u64,
     /// Cache of the materialised state, in bytes.
     pub cache_bytes: u64,
     /// Free space on the disk, in bytes, below which commands from outside are refused.
@@ -65,6 +68,7 @@ impl Default for Config {
             checkpoint_after_bytes: 64 * MIB,
             uncheckpointed_bytes_max: 256 * MIB,
             stream_backlog_bytes_max: 1024 * MIB,
+            outbox_memory_bytes_max: 64 * MIB,
             cache_bytes: 64 * MIB,
             space_low_bytes: 256 * MIB,
             events_kept: Duration::from_secs(7 * 86_400),

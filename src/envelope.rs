@@ -117,7 +117,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn to_byte(self) -> u8 {
+    pub(crate) fn to_byte(self) -> u8 {
         match self {
             Kind::Event => 1,
             Kind::Command => 2,
@@ -127,7 +127,7 @@ impl Kind {
         }
     }
 
-    fn from_byte(byte: u8) -> Option<Kind> {
+    pub(crate) fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {
             1 => Kind::Event,
             2 => Kind::Command,

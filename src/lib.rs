@@ -81,6 +81,8 @@ struct Readme;
 pub mod activity;
 mod actors;
 mod call;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod commit;
@@ -141,6 +143,7 @@ pub use handle::{CommandCall, ServiceHandle, Watch};
 pub use handlers::Handlers;
 pub use key::{KeyReader, TableKey};
 pub use parked::DeadReason;
+pub use persistence::backup::{BackupError, BackupInfo};
 pub use rejection::{Rejection, RejectionKind};
 pub use report::{
     ActorReport, Check, DeadLetter, Health, RecoveredReport, ServiceReport, StoreReport,

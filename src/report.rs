@@ -80,6 +80,8 @@ pub struct StreamReport {
     pub accepted: u64,
     /// Messages that wait in the outbox.
     pub waiting: u64,
+    /// Those of them that wait on disk and not in memory.
+    pub spilled: u64,
     /// Turns that succeeded.
     pub applied: u64,
     /// Messages refused, with the sender told.
@@ -116,6 +118,10 @@ pub struct StoreReport {
     pub checkpoint: u64,
     /// Bytes not yet checkpointed.
     pub uncheckpointed_bytes: u64,
+    /// What messages that wait take in memory, in bytes, about.
+    pub outbox_memory_bytes: u64,
+    /// Bytes of messages that wait on disk and not in memory, about.
+    pub outbox_spilled_bytes: u64,
     /// Bytes written to the journal since the start.
     pub journal_bytes: u64,
     /// Syncs of the journal since the start.
@@ -229,16 +235,16 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             .find(|(known, _, _)| *known == id)
             .map_or_else(|| "?".to_owned(), |(_, name, _)| name.clone())
     };
-    let mut streams: Vec<StreamReport> = cell
-        .store
-        .streams()
-        .into_iter()
+    let waiting = cell.store.streams();
+    let mut streams: Vec<StreamReport> = waiting
+        .iter()
         .map(|stream| StreamReport {
             from: name(stream.id.sender),
             to: name(stream.id.receiver),
             sent: stream.sent.0,
             accepted: stream.mark.consumed.0,
             waiting: stream.sent.0.saturating_sub(stream.mark.consumed.0),
+            spilled: stream.spilled_entries,
             applied: stream.mark.applied,
             rejected: stream.mark.rejected,
             parked: stream.mark.parked(),
@@ -257,6 +263,8 @@ pub(crate) fn report(cell: &Cell, recovered: &RecoveredReport) -> SystemReport {
             durable: usage.durable.0,
             checkpoint: usage.checkpoint.0,
             uncheckpointed_bytes: usage.uncheckpointed_bytes,
+            outbox_memory_bytes: waiting.iter().map(|stream| stream.memory_bytes).sum(),
+            outbox_spilled_bytes: waiting.iter().map(|stream| stream.spilled_bytes).sum(),
             journal_bytes: usage.journal_bytes,
             syncs: usage.syncs,
             disk_syncs: usage.disk_syncs,

@@ -168,8 +168,20 @@ pub(crate) fn check_orphans(store: &Store, hosted: &[Arc<dyn Hosted>]) -> Result
         }
         for stream in store.incoming(*id) {
             let mut after = store.mark(stream).consumed;
+            // What waits on disk may be gigabytes; its names stand at the end of its files.
+            let spilled = store.spilled_names(stream)?;
             loop {
-                let run = store.outbox(stream, after, 256, 4 * 1024 * 1024)?;
+                let told = spilled.as_ref().filter(|told| told.last > after);
+                if let Some(told) = told.filter(|told| told.first.0 <= after.0 + 1) {
+                    for named in &told.names {
+                        let message = std::str::from_utf8(&named.name).unwrap_or("?");
+                        note_unhandled(name, heir, named.kind, message, &mut orphans);
+                    }
+                    after = told.last;
+                }
+                let before = told.map_or(u64::MAX, |told| told.first.0 - 1);
+                let entries = before.saturating_sub(after.0).clamp(1, 256) as usize;
+                let run = store.outbox(stream, after, entries, 4 * 1024 * 1024)?;
                 let Some((last, _)) = run.last() else { break };
                 after = *last;
                 for (_, bytes) in &run {
@@ -196,12 +208,23 @@ fn note_orphan(
     orphans: &mut Orphans,
 ) -> Result<(), StartError> {
     let envelope = Envelope::decode(bytes).map_err(|error| damaged(service, &error))?;
-    let name = envelope.name();
+    note_unhandled(service, heir, envelope.kind, envelope.name(), orphans);
+    Ok(())
+}
+
+/// The same for a message of which only kind and name are known.
+fn note_unhandled(
+    service: &str,
+    heir: Option<&dyn Hosted>,
+    kind: Kind,
+    name: &str,
+    orphans: &mut Orphans,
+) {
     let handled = heir.is_some_and(|heir| {
-        let known = match envelope.kind {
+        let known = match kind {
             Kind::Activity => heir.activity_policy(name).is_some(),
             Kind::Event | Kind::Command | Kind::Reply | Kind::Timer => {
-                heir.current_name(envelope.kind, name).is_some()
+                heir.current_name(kind, name).is_some()
             }
         };
         known || heir.declaration().retired.contains(&name)
@@ -209,7 +232,6 @@ fn note_orphan(
     if !handled {
         orphans.insert((service.to_owned(), name.to_owned()));
     }
-    Ok(())
 }
 
 fn damaged(service: &str, error: &dyn std::fmt::Display) -> StartError {

@@ -24,6 +24,7 @@ use crate::key::TableKey;
 use crate::messaging::local::{Exchange, LocalTransport};
 use crate::messaging::transport::Transport;
 use crate::parked::{self, Origin};
+use crate::persistence::backup::{BackupError, BackupInfo};
 use crate::persistence::disk::Disk;
 use crate::persistence::engine::EngineFactory;
 use crate::persistence::events::EventLimits;
@@ -294,6 +295,7 @@ async fn open(
         checkpoint_start_bytes: config.checkpoint_after_bytes,
         checkpoint_bytes_max: config.uncheckpointed_bytes_max,
         stream_backlog_bytes: config.stream_backlog_bytes_max,
+        outbox_memory_bytes: config.outbox_memory_bytes_max,
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
         events: EventLimits::of(config.events_kept, config.events_bytes_max),
@@ -562,6 +564,26 @@ impl System {
                 reason: "the service stopped before it answered".to_owned(),
             })
         })
+    }
+
+    /// Writes a backup of the present to the file `to`, beside whatever else goes on: everything
+    /// of all services at one position, with the messages on their way, timers, planned
+    /// activities and the event log. Under that name there is a whole backup or nothing.
+    ///
+    /// What the host keeps in files of its own is not in it.
+    pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<BackupInfo, BackupError> {
+        let store = self.inner.cell.store.clone();
+        let to = to.into();
+        if self.inner.simulated {
+            return store.backup(&to);
+        }
+        tokio::task::spawn_blocking(move || store.backup(&to))
+            .await
+            .unwrap_or_else(|error| {
+                Err(BackupError::Store(StoreError::Closed {
+                    reason: error.to_string(),
+                }))
+            })
     }
 
     /// Tries a failed service again now. Answers whether there is such a service.

@@ -20,6 +20,8 @@
 //! | warn | `the engine is rebuilt` | reason | nothing; the start takes longer |
 //! | warn | `a snapshot is named for another position` | path | remove the file if you put it there |
 //! | warn | `a snapshot cannot be used` | path, error | look at the disk |
+//! | warn | `spilled messages cannot be read` | error | look at the disk; it is tried again |
+//! | warn | `a file of spilled messages cannot be removed` | path, error | nothing; the next start removes it |
 //! | warn | `engine failed while closing` | dir | nothing; the next start rebuilds it if it must |
 //! | warn | `the disk is full; the reserve is used to make room` | | free some space |
 //! | warn | `maintenance of the store failed` | error | look at the disk |
@@ -67,12 +69,15 @@
 //! | `redeliver_stream_rejected_total` | counter | from, to | Messages refused, with the sender told |
 //! | `redeliver_stream_discarded_total` | counter | from, to | Dead letters thrown away |
 //! | `redeliver_stream_waiting` | gauge | from, to | Messages that wait in the outbox |
+//! | `redeliver_stream_spilled` | gauge | from, to | Those of them that wait on disk |
 //! | `redeliver_stream_parked` | gauge | from, to | Messages parked for another attempt |
 //! | `redeliver_stream_dead` | gauge | from, to | Dead letters |
 //! | `redeliver_store_queued_position` | gauge | | Newest position queued |
 //! | `redeliver_store_durable_position` | gauge | | Newest durable position |
 //! | `redeliver_store_checkpoint_position` | gauge | | Position of the last checkpoint |
 //! | `redeliver_store_uncheckpointed_bytes` | gauge | | Bytes not yet checkpointed |
+//! | `redeliver_store_outbox_memory_bytes` | gauge | | Memory of messages that wait |
+//! | `redeliver_store_outbox_spilled_bytes` | gauge | | Bytes of messages that wait on disk |
 //! | `redeliver_store_journal_bytes_total` | counter | | Bytes written to the journal |
 //! | `redeliver_store_journal_syncs_total` | counter | | Syncs of the journal |
 //! | `redeliver_store_disk_syncs_total` | counter | | Syncs of any file or directory |

@@ -163,6 +163,10 @@ fn http_host_serves_its_own_routes_and_the_facade() {
     }
     let ready = ask(address, "GET /readyz HTTP/1.1", "");
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    for path in ["/ui/", "/ui/main.js", "/admin/system"] {
+        let shown = ask(address, &format!("GET {path} HTTP/1.1"), "");
+        assert!(shown.starts_with("HTTP/1.1 200"), "{shown}");
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }

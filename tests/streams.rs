@@ -354,6 +354,122 @@ async fn a_receiver_that_stands_still_bounds_what_is_under_way_and_gets_it_all_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_failed_receiver_is_on_disk_and_arrives_once_and_in_order() {
+    for (seed, ends) in [
+        (1, "revived"),
+        (2, "restarted"),
+        (3, "crashed"),
+        (4, "killed"),
+    ] {
+        let office = Office::default();
+        let config = Config {
+            outbox_memory_bytes_max: 2_000,
+            checkpoint_after_bytes: 8_000,
+            stream_window: 16,
+            ..small()
+        };
+        let mut test = TestSystem::start(seed, office.build(config)).await.unwrap();
+        fail_the_clerk(&test, &office).await;
+        office.log.clear();
+        let many = async |test: &TestSystem, n| {
+            let desk = test.system().service::<Desk>();
+            desk.call(Many { n }).await.unwrap();
+            test.advance(Duration::from_millis(5)).await;
+        };
+        for _ in 0..10 {
+            many(&test, 50).await;
+        }
+        let report = stream(test.system(), "desk", "clerk");
+        assert_eq!(report.waiting, 500, "{ends}");
+        assert_eq!(report.sent, report.waiting + report.accepted, "{ends}");
+        assert!(report.spilled > 300, "{ends}: {report:?}");
+        let store = test.system().report().store;
+        // The budget, and what came since the last checkpoint.
+        assert!(store.outbox_memory_bytes < 40_000, "{ends}: {store:?}");
+        assert!(store.outbox_spilled_bytes > 30_000, "{ends}: {store:?}");
+        // The others are not held up by it.
+        let desk = test.system().service::<Desk>();
+        desk.call(Tell { n: 3 }).await.unwrap();
+        test.quiet().await;
+        assert_eq!(office.numbers("echo "), [3, 2, 1, 0], "{ends}");
+        match ends {
+            "revived" => assert!(test.system().revive("clerk")),
+            "restarted" => test.reopen().await.unwrap(),
+            "crashed" => {
+                test.crash();
+                test.reopen().await.unwrap();
+            }
+            _ => {
+                test.kill();
+                test.reopen().await.unwrap();
+            }
+        }
+        // More comes while it drains.
+        many(&test, 50).await;
+        test.advance(Duration::from_millis(10)).await;
+        test.quiet().await;
+        let once: Vec<u64> = (1..=50).map(|n| 2 * n).collect();
+        let checked: Vec<u64> = office
+            .numbers("check ")
+            .into_iter()
+            .filter(|n| *n <= 1_000)
+            .collect();
+        assert_eq!(checked, once.repeat(11), "{ends}");
+        let report = stream(test.system(), "desk", "clerk");
+        let left = (report.waiting, report.spilled, report.parked);
+        assert_eq!(left, (0, 0, 0), "{ends}");
+        test.system()
+            .shutdown(Duration::from_secs(1))
+            .await
+            .unwrap();
+        let files = test.disk().files();
+        let spilled = files.iter().filter(|(path, _)| {
+            path.extension()
+                .is_some_and(|extension| extension == "spill")
+        });
+        assert_eq!(spilled.count(), 0, "{ends}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spilled_message_that_cannot_be_read_closes_the_cell_and_says_which_file() {
+    let office = Office::default();
+    let config = Config {
+        outbox_memory_bytes_max: 0,
+        checkpoint_after_bytes: 8_000,
+        stream_window: 16,
+        ..small()
+    };
+    let mut test = TestSystem::start(5, office.build(config)).await.unwrap();
+    fail_the_clerk(&test, &office).await;
+    let desk = test.system().service::<Desk>();
+    desk.call(Many { n: 500 }).await.unwrap();
+    test.advance(Duration::from_millis(5)).await;
+    assert!(stream(test.system(), "desk", "clerk").spilled > 400);
+    let is_spilled = |path: &std::path::Path| path.extension().is_some_and(|end| end == "spill");
+    let mut files = test.disk().files();
+    files.retain(|(path, _)| is_spilled(path));
+    let (file, size) = files.pop().unwrap();
+    // Half of a file: past what was handed on before.
+    assert!(test.disk().flip(&file, size / 2, 1));
+    office.log.clear();
+    test.system().revive("clerk");
+    let closed = test.system().closed().await.to_string();
+    assert!(closed.contains("does not match its checksum"), "{closed}");
+    assert!(closed.contains(file.to_str().unwrap()), "{closed}");
+    assert!(!test.system().health().ready);
+    // Repaired, everything is there.
+    test.kill();
+    assert!(test.disk().flip(&file, size / 2, 1));
+    test.reopen().await.unwrap();
+    test.quiet().await;
+    let report = stream(test.system(), "desk", "clerk");
+    assert_eq!((report.sent, report.waiting), (520, 0));
+    let checked: BTreeSet<u64> = office.numbers("check ").into_iter().collect();
+    assert!((1..=500).all(|n| checked.contains(&(2 * n))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn commands_to_the_sender_of_an_overfull_stream_are_refused_and_only_those() {
     let office = Office::default();
     let config = Config {

@@ -62,12 +62,16 @@ const LAYERS: [&[&str]; 8] = [
         "startup",
         "failpoints",
     ],
-    &["http", "testing"],
+    &["http", "testing", "cli"],
     &["bin"],
 ];
 
 /// Neighbours in a layer that may not know each other.
-const STRANGERS: [(&str, &str); 2] = [("persistence", "messaging"), ("http", "testing")];
+const STRANGERS: [(&str, &str); 3] = [
+    ("persistence", "messaging"),
+    ("http", "testing"),
+    ("cli", "testing"),
+];
 
 /// A path that only some files may name.
 struct Door {
@@ -87,6 +91,7 @@ const DOORS: &[Door] = &[
     ),
     door("bincode", &["codec.rs"], "the codec is replaceable"),
     door("warp", &["http/"], "http is known only there"),
+    door("clap", &["cli/"], "arguments are known only there"),
     door("hyper", &["http/"], "http is known only there"),
     door("hyper_util", &["http/"], "http is known only there"),
     door(

@@ -11,7 +11,9 @@ use common::{Log, small, stream};
 use redeliver::codec::{Body, CodecError};
 use redeliver::prelude::*;
 use redeliver::testing::{TestSystem, TransportFaults};
-use redeliver::{ActivityError, DeadReason, StartError, System, SystemBuilder, TopologyError};
+use redeliver::{
+    ActivityError, Config, DeadReason, StartError, System, SystemBuilder, TopologyError,
+};
 
 messages! {
     Ping = "ping" { n: u64 }
@@ -291,10 +293,19 @@ async fn start(
     log: &Log,
     build: fn(SystemBuilder, u64, &Log) -> SystemBuilder,
 ) -> (TestSystem, Arc<AtomicU64>) {
+    start_with(small(), log, build).await
+}
+
+async fn start_with(
+    config: Config,
+    log: &Log,
+    build: fn(SystemBuilder, u64, &Log) -> SystemBuilder,
+) -> (TestSystem, Arc<AtomicU64>) {
     let program = Arc::new(AtomicU64::new(1));
     let (log, chosen) = (log.clone(), program.clone());
     let test = TestSystem::start(1, move |system| {
-        build(system.config(small()), chosen.load(Ordering::Relaxed), &log)
+        let program = chosen.load(Ordering::Relaxed);
+        build(system.config(config.clone()), program, &log)
     })
     .await
     .unwrap();
@@ -324,17 +335,22 @@ async fn give(test: &TestSystem, n: u64) {
 /// Leaves work of every kind behind: `n` decides which.
 async fn leave(n: u64) -> (TestSystem, Arc<AtomicU64>, Log) {
     let log = Log::default();
-    let (mut test, program) = start(&log, generations).await;
+    let config = Config {
+        // All that waits goes to disk.
+        outbox_memory_bytes_max: if n == 8 { 0 } else { 1 << 20 },
+        ..small()
+    };
+    let (mut test, program) = start_with(config, &log, generations).await;
     give(&test, 1).await;
     test.quiet().await;
     match n {
         // Waiting in the outbox.
-        7 => {
+        7 | 8 => {
             test.transport_with(TransportFaults {
                 loss: 1.0,
                 ..TransportFaults::default()
             });
-            give(&test, 7).await;
+            give(&test, n).await;
         }
         _ => {
             give(&test, n).await;
@@ -349,8 +365,14 @@ async fn leave(n: u64) -> (TestSystem, Arc<AtomicU64>, Log) {
 
 #[tokio::test(start_paused = true)]
 async fn messages_timers_and_activities_without_a_handler_refuse_the_start_until_retired() {
-    // In the outbox, parked, a timer, an activity.
-    for (n, message) in [(7, "given"), (13, "given"), (100, "later"), (200, "errand")] {
+    // In the outbox, in one that is on disk, parked, a timer, an activity.
+    for (n, message) in [
+        (7, "given"),
+        (8, "given"),
+        (13, "given"),
+        (100, "later"),
+        (200, "errand"),
+    ] {
         let (mut test, program, _) = leave(n).await;
         program.store(2, Ordering::Relaxed);
         let error = test.reopen().await.unwrap_err();

@@ -18,6 +18,7 @@ use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::{Config, SenderChoice};
 use crate::http::{Views, receive_webhook};
+use crate::identity::guesses::Guesses;
 use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
 use crate::identity::token::{AccessTokens, CannotIssue};
 use crate::identity::{Accounts, FailedLogins, Identity};
@@ -128,6 +129,7 @@ impl Shop {
             identity: system.service(),
             keyring: keyring.clone(),
             passwords,
+            guesses: Guesses::new(config.identity.password_waiting_max),
             tokens,
         };
         let failed_logins = FailedLogins::new(config.identity.failed_logins_per_minute);

@@ -1,21 +1,23 @@
 //! The command line: what can be asked for, and how the process ends.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
 use crate::bench::{self, BenchArgs};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::demo_report::{self, DemoReportArgs};
 use crate::{app, serve};
+
+pub use redeliver::cli::{Exit, Failure};
 
 /// A shop of durable services in one process and one data directory.
 #[derive(Debug, Parser)]
@@ -55,6 +57,9 @@ enum Asked {
         #[command(flatten)]
         args: DemoReportArgs,
     },
+    /// Those of the program `redeliver`, on data directories and backups
+    #[command(flatten)]
+    Redeliver(redeliver::cli::Command),
     /// Drive the shop and measure it
     Bench {
         /// Configuration file
@@ -68,10 +73,10 @@ enum Asked {
 #[derive(Debug, Args)]
 struct ServeArgs {
     /// Data directory, created at the first start [default: ./data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new())]
     data: Option<String>,
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     listen: Option<String>,
     /// Leave an empty data directory without products
     #[arg(long)]
@@ -84,65 +89,12 @@ struct ServeArgs {
     demo_rate: Option<u32>,
     /// What to log to standard error: a level, or directives such as info,redeliver=debug
     /// [default: info]
-    #[arg(long, value_name = "DIRECTIVES")]
+    #[arg(long, value_name = "DIRECTIVES", value_parser = directives)]
     log: Option<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
-
-/// How the process ends. The numbers are a promise to whoever starts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Something failed; what, stands on standard error.
-    Failure = 1,
-    /// No server answers and there is no data directory.
-    Unavailable = 69,
-    /// Data is damaged, or the disk failed.
-    Data = 74,
-    /// Another process has the data directory.
-    InUse = 75,
-    /// The configuration cannot be used.
-    Configuration = 78,
-}
-
-impl Exit {
-    /// The number.
-    pub const fn code(self) -> u8 {
-        self as u8
-    }
-}
-
-/// Why the process ends otherwise than in success, in one sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    exit: Exit,
-    sentence: String,
-}
-
-impl Failure {
-    /// A failure with its sentence.
-    pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            sentence: sentence.into(),
-        }
-    }
-
-    /// How the process ends.
-    pub fn exit(&self) -> Exit {
-        self.exit
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
@@ -156,7 +108,7 @@ pub fn run() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("commerce: {failure}");
-            ExitCode::from(failure.exit.code())
+            ExitCode::from(failure.exit().code())
         }
     }
 }
@@ -172,6 +124,10 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Asked::DemoReport { config, args } => {
             let config = configured(config, args.flags())?;
             print(&on_runtime(&config, demo_report::run(&config, &args))??)
+        }
+        Asked::Redeliver(command) => {
+            command.run()?;
+            Ok(ExitCode::SUCCESS)
         }
         Asked::Bench { config, args } => {
             let config = configured(config, Table::new())?;
@@ -221,6 +177,16 @@ impl ServeArgs {
     }
 }
 
+// What the command line alone says wrong is wrong usage; clap asks these before anything is read.
+
+fn address(text: &str) -> Result<String, ConfigError> {
+    config::address(text).map(|_| text.to_owned())
+}
+
+fn directives(text: &str) -> Result<String, Failure> {
+    filter(text).map(|_| text.to_owned())
+}
+
 /// Runs `work` with logs and a runtime. Threads that still work on something at its end do not
 /// hold the process: what they do is durable or recovered.
 fn on_runtime<T>(config: &Config, work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -241,15 +207,7 @@ fn on_runtime<T>(config: &Config, work: impl Future<Output = T>) -> Result<T, Fa
 }
 
 fn log(config: &Config) -> Result<(), Failure> {
-    let directives = EnvFilter::try_new(&config.log).map_err(|error| {
-        Failure::new(
-            Exit::Configuration,
-            format!(
-                "log directives `{}` cannot be read ({error}); write them as info,redeliver=debug",
-                config.log
-            ),
-        )
-    })?;
+    let directives = filter(&config.log)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(directives)
         .with_writer(std::io::stderr)
@@ -257,6 +215,18 @@ fn log(config: &Config) -> Result<(), Failure> {
         .finish();
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| Failure::new(Exit::Failure, format!("logs cannot be written: {error}")))
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(directives).map_err(|error| {
+        Failure::new(
+            Exit::Configuration,
+            format!(
+                "log directives `{directives}` cannot be read ({error}); write them as \
+                 info,redeliver=debug"
+            ),
+        )
+    })
 }
 
 /// The services as other programs read them.

@@ -237,7 +237,7 @@ pub struct IdentityConfig {
     pub failed_logins_per_minute: u32,
     /// Passwords compared at a time; 0 for one a processor, less one for everything else.
     pub password_workers: usize,
-    /// Further logins that wait for that; more are told to come back.
+    /// Further logins that wait for that, and as many who register; more are told to come back.
     pub password_waiting_max: usize,
     /// Memory that comparing a password takes, in KiB.
     pub argon2_memory_kib: u32,
@@ -413,6 +413,13 @@ impl Config {
         from_environment(&mut table, "COMMERCE", &variable)?;
         overlay(&mut table, flags);
         let config = checked(table, "as a whole")?;
+        // It would be the present directory, among whatever is there.
+        if config.data.as_os_str().is_empty() {
+            return Err(ConfigError::Value {
+                origin: "data".to_owned(),
+                detail: "the data directory has no name; write it as ./data".to_owned(),
+            });
+        }
         let rate = config.demo.orders_per_minute;
         if rate != config.demo.rate() {
             return Err(ConfigError::Value {
@@ -465,13 +472,7 @@ impl Config {
 
     /// The address to listen on.
     pub fn address(&self) -> Result<SocketAddr, ConfigError> {
-        let listen = match self.listen.strip_prefix("localhost:") {
-            Some(port) => format!("127.0.0.1:{port}"),
-            None => self.listen.clone(),
-        };
-        listen.parse().map_err(|_| ConfigError::Listen {
-            listen: self.listen.clone(),
-        })
+        address(&self.listen)
     }
 
     /// Limits of sessions and failures as the identity service takes them.
@@ -529,6 +530,17 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
     }
+}
+
+/// The address that somebody wrote down to be listened on.
+pub fn address(listen: &str) -> Result<SocketAddr, ConfigError> {
+    let numbers = match listen.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => listen.to_owned(),
+    };
+    numbers.parse().map_err(|_| ConfigError::Listen {
+        listen: listen.to_owned(),
+    })
 }
 
 /// Every name there is, with its default.

@@ -13,6 +13,7 @@ pub mod money;
 pub mod page;
 pub mod privacy;
 pub mod time;
+pub mod version;
 
 pub mod app;
 pub mod bench;

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redeliver::{OpenError, ShutdownError, StartError, StoreError, http as server};
+use redeliver::{OpenError, ShutdownError, StartError, http as server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +113,7 @@ async fn run(
         config.server(),
         drain.clone().cancelled_owned(),
     ));
+    eprintln!("{}", addresses(address));
     ready(address);
     let demo = config
         .demo
@@ -154,6 +155,12 @@ async fn run(
         }
         Err(error) => Err(Failure::new(Exit::Data, error.to_string())),
     }
+}
+
+/// Where people find what there is.
+fn addresses(address: SocketAddr) -> String {
+    let (api, ui) = (http::API, http::UI);
+    format!("API http://{address}{api} (described at /docs), dashboard http://{address}{ui}")
 }
 
 /// Tells whoever started us that requests are answered. If they no longer listen, others do.
@@ -242,11 +249,5 @@ impl From<SeedError> for Failure {
             SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Failure {
-        Failure::new(Exit::Data, error.to_string())
     }
 }

@@ -14,12 +14,13 @@ const WAIT: (&str, &str) = ("prefer", "wait=20");
 const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// Every route whose answer is a figure.
-const FIGURES: [&str; 8] = [
+const FIGURES: [&str; 9] = [
     "/orders/summary",
     "/revenue/daily",
     "/revenue/monthly",
     "/products/top-selling",
     "/products/top-selling?by=revenue",
+    "/products/top-selling?from=2020-01-01",
     "/conversion-funnel",
     "/stock",
     "/dashboard",
@@ -201,6 +202,10 @@ fn figures_agree_with_the_ledger_and_the_stock_also_when_they_are_counted_again(
         (&json!(4), &json!("White mug"))
     );
     assert!(top["next_cursor"].is_string());
+    let ever = analytics(&mut client, "/products/top-selling?from=2020-01-01&limit=2");
+    assert_eq!(ever, top);
+    let before = analytics(&mut client, "/products/top-selling?to=2020-01-01");
+    assert_eq!(before, json!({ "items": [], "next_cursor": null }));
     let funnel = analytics(&mut client, "/conversion-funnel");
     assert_eq!(
         (&funnel["ordered"], &funnel["purchased"]),
@@ -254,7 +259,8 @@ fn what_is_asked_wrongly_is_refused_and_what_is_unknown_is_nothing() {
         "/revenue/monthly?from=2026-03-02&to=2026-03-01",
         "/revenue/monthly?cursor=zz",
         "/products/top-selling?by=luck",
-        "/products/top-selling?from=2026-03-01",
+        "/products/top-selling?from=2026-03-02&to=2026-03-01",
+        "/products/top-selling?to=2026",
         "/products/top-selling?cursor=00",
         "/conversion-funnel?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z",
         "/stock?limit=201",

@@ -367,6 +367,59 @@ fn a_change_to_a_version_that_is_gone_is_refused_and_a_repeated_one_is_answered_
 }
 
 #[test]
+fn what_get_shows_can_be_changed_and_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let lamp = at(&lamp(&mut client), "");
+    let picture = json!({ "url": "https://shop.example/lamp.png", "alt": "a lamp" });
+    client.post(&format!("{lamp}/images"), &picture).expect(200);
+    let shown = client.get(&lamp).expect(200);
+    let same = put(&mut client, &lamp, &[], &shown);
+    assert_eq!(same.expect(200), shown, "nothing was said that is new");
+
+    let mut changed = shown.clone();
+    changed["name"] = json!("Night lamp");
+    changed["price"] = eur(4_321);
+    let put_back = put(&mut client, &lamp, &[], &changed).expect(200);
+    assert_eq!(put_back["name"], "Night lamp");
+    assert_eq!(put_back["price"], eur(4_321));
+    assert_eq!(put_back["images"], shown["images"]);
+    assert_eq!(put_back["version"], shown["version"].as_u64().unwrap() + 1);
+    let prices = client.get(&format!("{lamp}/prices")).expect(200);
+    assert_eq!(prices["items"][0]["price"], eur(4_321));
+    assert_eq!(prices["items"][1]["price"], shown["price"]);
+
+    changed["sku"] = json!("LAMP-OTHER");
+    put(&mut client, &lamp, &[], &changed).problem(422, "rejected/sku-fixed");
+    changed["sku"] = shown["sku"].clone();
+    changed["colour"] = json!("red");
+    put(&mut client, &lamp, &[], &changed).problem(422, "invalid-body");
+
+    let draft = json!({ "sku": "DRAFT-1", "name": "Draft" });
+    let path = format!(
+        "{PRODUCTS}/{}",
+        id(&client.post(PRODUCTS, &draft).expect(201))
+    );
+    let draft = client.get(&path).expect(200);
+    assert_eq!(put(&mut client, &path, &[], &draft).expect(200), draft);
+
+    let id = category(&mut client, "Lights");
+    let path = format!("/api/v1/catalog/categories/{id}");
+    let listed = client.get("/api/v1/catalog/categories").expect(200);
+    let items = listed["items"].as_array().unwrap().iter();
+    let mut shown = items.clone().find(|item| item["id"] == id).unwrap().clone();
+    assert_eq!(put(&mut client, &path, &[], &shown).expect(200), shown);
+    shown["name"] = json!("Lamps");
+    assert_eq!(
+        put(&mut client, &path, &[], &shown).expect(200)["name"],
+        "Lamps"
+    );
+    shown["colour"] = json!("red");
+    put(&mut client, &path, &[], &shown).problem(422, "invalid-body");
+}
+
+#[test]
 fn a_body_or_a_search_that_breaks_a_rule_is_refused_by_the_name_of_the_rule() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());

@@ -110,6 +110,22 @@ fn a_good_order_is_confirmed_while_its_customer_waits() {
     for status in ["pending", "reserved", "paid", "confirmed"] {
         assert!(to.contains(&status), "{timeline}");
     }
+    assert!(timeline["next_cursor"].is_null(), "{timeline}");
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = client
+            .get(&format!("{path}/timeline?limit=1{cursor}"))
+            .expect(200);
+        paged.extend(page["items"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, *steps);
+    for wrong in ["limit=0", "limit=201", "cursor=zz"] {
+        client.get(&format!("{path}/timeline?{wrong}")).expect(422);
+    }
     let listed = client.get("/api/v1/orders?status=confirmed").expect(200);
     assert_eq!(listed["items"][0]["id"], order["id"]);
     let none = client.get("/api/v1/orders?status=cancelled").expect(200);

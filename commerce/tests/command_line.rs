@@ -86,23 +86,26 @@ fn a_configuration_that_cannot_be_used_is_refused_before_anything_is_opened() {
     fs::write(&file, "lsten = '127.0.0.1:0'").unwrap();
     let data = dir.path().join("data").display().to_string();
     let file = file.display().to_string();
-    let cases: [&[&str]; 5] = [
-        &["--listen", "0.0.0.0"],
-        &["--listen", "nowhere"],
-        &["--log", "a=b=c"],
-        &["--config", &file],
-        &["--config", "/nonexistent/commerce.toml"],
-    ];
-    for case in cases {
-        let args = [&["--data", data.as_str()], case].concat();
-        let refused = run(&args);
-        assert_eq!(refused.code, Some(78), "{case:?}: {refused:?}");
-        assert_eq!(refused.stderr.lines().count(), 1, "{case:?}: {refused:?}");
+    for file in [file.as_str(), "/nonexistent/commerce.toml"] {
+        let refused = run(&["--data", &data, "--config", file]);
+        assert_eq!(refused.code, Some(78), "{file}: {refused:?}");
+        assert_eq!(refused.stderr.lines().count(), 1, "{file}: {refused:?}");
         assert_eq!(refused.stdout, "");
     }
-    let mut command = commerce(&["--data", &data]);
-    command.env("COMMERCE_HTTP_DRAIN_S", "soon");
-    assert_eq!(ended(command).code, Some(78));
+    for (name, value) in [
+        ("COMMERCE_HTTP_DRAIN_S", "soon"),
+        ("COMMERCE_LISTEN", "nowhere"),
+        ("COMMERCE_LOG", "a=b=c"),
+        ("COMMERCE_DATA", ""),
+        ("COMMERCE_DEMO_ORDERS_PER_MINUTE", "0"),
+    ] {
+        let mut command = commerce(&[]);
+        command.current_dir(dir.path()).env("COMMERCE_DATA", &data);
+        command.env(name, value);
+        let refused = ended(command);
+        assert_eq!(refused.code, Some(78), "{name}={value}: {refused:?}");
+        assert_eq!(refused.stderr.lines().count(), 1, "{name}: {refused:?}");
+    }
     assert!(!std::path::Path::new(&data).exists());
 }
 
@@ -121,6 +124,34 @@ fn arguments_that_do_not_exist_are_a_usage_error() {
     for name in ["--data", "--listen", "--no-seed", "topology", "bench"] {
         assert!(help.stdout.contains(name), "{name}");
     }
+}
+
+#[test]
+fn a_bad_value_of_an_argument_is_a_usage_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["--listen", "0.0.0.0"][..],
+        &["--listen", "nowhere"],
+        &["--listen", ""],
+        &["--log", "a=b=c"],
+        &["--data", ""],
+        &["--demo-rate", "0"],
+        &["--demo-rate", "1201"],
+        &["--demo-rate", "many"],
+        &["serve", "--listen", "nowhere"],
+        &["demo-report", "--data", ""],
+        &["demo-report", "--url", "nowhere"],
+        &["bench", "--seconds", "0"],
+    ] {
+        let mut command = commerce(args);
+        command.current_dir(dir.path());
+        let refused = ended(command);
+        assert_eq!(refused.code, Some(2), "{args:?}: {refused:?}");
+        let named = args.iter().find(|arg| arg.starts_with("--")).unwrap();
+        assert!(refused.stderr.contains(named), "{args:?}: {refused:?}");
+        assert_eq!(refused.stdout, "");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -6,9 +6,16 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use commerce::app::{Ledger, Shop};
+use commerce::config::Config;
+use commerce::identity::accounts::Entry;
+use commerce::identity::requests::{PasswordOutcome, UnlockAccount};
+use commerce::identity::{Contact, Password};
 use common::{ADMIN, Answer, CUSTOMER_PASSWORD, Client, Server, order_of, product};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 const EMAIL: &str = "grace.hopper@example.com";
 const WRONG: &str = "not the password at all";
@@ -209,6 +216,30 @@ fn a_session_ends_with_logout_and_others_go_on() {
 }
 
 #[test]
+fn who_has_stayed_too_long_can_still_leave() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = [("COMMERCE_IDENTITY_ACCESS_TOKEN_S", "0")];
+    let server = Server::with(dir.path(), &[], &none);
+    let mut client = server.stranger();
+    client.register(EMAIL, CUSTOMER_PASSWORD);
+    for spoiled in [false, true] {
+        let (mut access, token) = tokens(&mut client, EMAIL, CUSTOMER_PASSWORD);
+        if spoiled {
+            access = "v4.local.AAAA".to_owned();
+        }
+        let bearer = format!("Bearer {access}");
+        let with = [("authorization", bearer.as_str())];
+        // Alone it proves nothing any more.
+        let out = client.request("POST", "/api/v1/auth/logout", &with, None);
+        out.problem(401, "unauthorized");
+        let body = json!({ "refresh_token": token });
+        let out = client.post_with("/api/v1/auth/logout", &with, &body);
+        assert_eq!(out.status, 204);
+        refresh(&mut client, &token).problem(401, "unauthorized");
+    }
+}
+
+#[test]
 fn five_wrong_passwords_lock_until_an_administrator_unlocks() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
@@ -237,6 +268,77 @@ fn five_wrong_passwords_lock_until_an_administrator_unlocks() {
     assert_eq!(user["locked_until"], Value::Null);
     client.get_with_token(&path, &access).expect(200);
     client.log_in(EMAIL, CUSTOMER_PASSWORD).expect(200);
+}
+
+/// Asked of the shop in this process, where it is seen how many passwords are compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_the_same_time_are_no_more_than_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config {
+        data: dir.path().join("data"),
+        ..Config::default()
+    };
+    config.identity.argon2_memory_kib = 8;
+    config.identity.argon2_passes = 1;
+    config.identity.password_workers = 8;
+    let shop = Shop::open(&config, Ledger::Unsynced).await.unwrap();
+    let contact = Contact {
+        email: EMAIL.to_owned(),
+        first_name: "Grace".to_owned(),
+        last_name: "Hopper".to_owned(),
+    };
+    let password = Password::new(CUSTOMER_PASSWORD);
+    let grace = shop.accounts.register(contact, password).await.unwrap();
+    // As many good ones as come.
+    for entry in all_at_once(&shop, EMAIL, CUSTOMER_PASSWORD).await {
+        assert!(matches!(entry, Entry::Admitted(_)));
+    }
+    for email in [EMAIL, "nobody@example.com"] {
+        let before = shop.accounts.passwords.compared();
+        let entries = all_at_once(&shop, email, WRONG).await;
+        let refused = entries.iter().filter(|e| matches!(e, Entry::Refused));
+        assert_eq!(refused.count(), 5, "{email}");
+        let locked = entries.iter().filter(|e| matches!(e, Entry::Locked { .. }));
+        assert_eq!(locked.count(), 15, "{email}");
+        assert_eq!(shop.accounts.passwords.compared() - before, 5, "{email}");
+    }
+
+    // Who has found a session open does not get more guesses either.
+    let user_id = grace.id;
+    let identity = shop.identity();
+    identity.call(UnlockAccount { user_id }).await.unwrap();
+    let before = shop.accounts.passwords.compared();
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let shop = shop.clone();
+        tasks.spawn(async move {
+            let new = Password::new("another good password");
+            let change = shop
+                .accounts
+                .password_change(user_id, Password::new(WRONG), new);
+            let (command, _turn) = change.await.unwrap();
+            shop.identity().call(command).await.unwrap()
+        });
+    }
+    let outcomes = tasks.join_all().await;
+    let wrong = outcomes
+        .iter()
+        .filter(|outcome| **outcome == PasswordOutcome::Wrong);
+    assert_eq!(wrong.count(), 5);
+    assert_eq!(shop.accounts.passwords.compared() - before, 5);
+    shop.shutdown(Duration::from_secs(10)).await.unwrap();
+}
+
+async fn all_at_once(shop: &Shop, email: &'static str, password: &'static str) -> Vec<Entry> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let shop = shop.clone();
+        tasks.spawn(async move {
+            let entry = shop.accounts.log_in(email, Password::new(password)).await;
+            entry.unwrap()
+        });
+    }
+    tasks.join_all().await
 }
 
 #[test]
@@ -397,6 +499,16 @@ fn a_profile_changes_for_who_has_seen_it_last() {
     let stale = [("content-type", "application/json"), ("if-match", "\"1\"")];
     let stale = grace.request("PATCH", &path, &stale, Some(text.as_bytes()));
     stale.problem(412, "rejected/version-changed");
+    let mut shown = grace.get(&path).expect(200);
+    shown["first_name"] = json!("Admiral");
+    let patched = send(&mut grace, "PATCH", &path, &shown).expect(200);
+    shown["version"] = json!(3);
+    assert_eq!(patched, shown);
+    shown["roles"] = json!(["customer", "admin"]);
+    let patched = send(&mut grace, "PATCH", &path, &shown).expect(200);
+    assert_eq!(patched["roles"], json!(["customer"]));
+    shown["colour"] = json!("red");
+    send(&mut grace, "PATCH", &path, &shown).problem(422, "invalid-body");
     let taken = json!({ "email": "EVE@example.com" });
     send(&mut grace, "PATCH", &path, &taken).problem(409, "rejected/email-taken");
     let mut client = server.stranger();

@@ -242,6 +242,12 @@ fn a_user_who_switches_a_topic_off_is_not_told_of_it() {
     let set = put(&mut client, &path, &[("if-match", "\"0\"")], &quiet);
     assert_eq!(set.header("etag"), Some("\"1\""));
     assert_eq!(set.expect(200)["email"]["shipping"], true);
+    let mut shown = client.get(&path).expect(200);
+    shown["email"]["account"] = json!(false);
+    let put_back = put(&mut client, &path, &[], &shown).expect(200);
+    shown["version"] = json!(2);
+    assert_eq!(put_back, shown);
+    put(&mut client, &path, &[], &quiet).expect(200);
     put(
         &mut client,
         &path,
@@ -252,7 +258,11 @@ fn a_user_who_switches_a_topic_off_is_not_told_of_it() {
     let (_, mut other) = server.customer("bob@example.com");
     other.get(&path).expect(404);
     put(&mut other, &path, &[], &quiet).expect(404);
-    assert_eq!(server.client().get(&path).expect(200)["version"], 1);
+    let nobody = "01900000-0000-7000-8000-00000000ffff";
+    let nobodys = format!("/api/v1/users/{nobody}/notification-preferences");
+    put(&mut server.client(), &nobodys, &[], &quiet).expect(404);
+    server.client().get(&nobodys).expect(404);
+    assert_eq!(server.client().get(&path).expect(200)["version"], 3);
 
     place(&mut client, "tok_ok");
     told_in_the_end(
@@ -339,6 +349,14 @@ fn templates_are_written_checked_previewed_and_switched() {
     let off = client.request("POST", &format!("{path}/deactivate"), &[], Some(b""));
     assert_eq!(off.expect(200)["active"], false);
     assert_eq!(client.get(&path).expect(200)["version"], 4);
+    let mut shown = client.get(&path).expect(200);
+    shown["subject"] = json!("Your order {{order_id}}");
+    let put_back = put(&mut client, &path, &[], &shown).expect(200);
+    shown["version"] = json!(5);
+    assert_eq!(put_back, shown);
+    client
+        .post("/api/v1/templates", &shown)
+        .problem(422, "invalid-body");
     text["colour"] = json!("red");
     put(&mut client, &path, &[], &text).problem(422, "invalid-body");
     let nobody = "/api/v1/templates/01900000-0000-7000-8000-00000000ffff";

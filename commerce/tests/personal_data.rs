@@ -6,9 +6,10 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use common::{Server, order_of, product};
-use serde_json::json;
+use common::{Client, Server, order_of, product};
+use serde_json::{Value, json};
 
 const WAIT: (&str, &str) = ("prefer", "wait=20");
 
@@ -35,6 +36,48 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes
         .windows(text.len())
         .any(|window| window == text.as_bytes())
+}
+
+/// Neither service hears of the deletion; the key is gone all the same.
+#[test]
+fn a_deleted_customers_payment_and_parcel_stay_without_the_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (customer, mut client) = server.customer("xanthippe@example.com");
+    let order = order_of(&product(0), 1, "tok_ok");
+    let placed = client.post_with("/api/v1/orders", &[WAIT], &order);
+    let id = placed.expect(200)["id"].as_str().unwrap().to_owned();
+    let mut admin = server.client();
+    let of_order = |what: &str| format!("/api/v1/{what}/order/{id}");
+    let until = |admin: &mut Client, path: &str, done: &dyn Fn(&Value) -> bool| {
+        let give_up = Instant::now() + Duration::from_secs(20);
+        loop {
+            let answer = admin.get(path);
+            if answer.status == 200 && done(&answer.json()) {
+                return answer.json();
+            }
+            assert!(Instant::now() < give_up, "{path}: {}", answer.json());
+            std::thread::yield_now();
+        }
+    };
+    let parcel = until(&mut admin, &of_order("shipments"), &|_| true);
+    assert_eq!(parcel["shipping_address"], order["shipping_address"]);
+    let dispatch = format!(
+        "/api/v1/shipments/{}/dispatch",
+        parcel["id"].as_str().unwrap()
+    );
+    admin.post(&dispatch, &json!({})).expect(200);
+    let paid = until(&mut admin, &of_order("payments"), &|payment| {
+        payment["status"] == "captured"
+    });
+
+    let path = format!("/api/v1/users/{customer}");
+    assert_eq!(client.request("DELETE", &path, &[], None).status, 204);
+    let parcel = until(&mut admin, &of_order("shipments"), &|parcel| {
+        parcel["shipping_address"].is_null()
+    });
+    assert_eq!(parcel["customer_id"], customer);
+    assert_eq!(admin.get(&of_order("payments")).expect(200), paid);
 }
 
 #[test]
@@ -75,14 +118,14 @@ fn neither_the_data_directory_nor_the_log_knows_an_address_or_a_card() {
     let sent = client.post(&format!("{shipment}/dispatch"), &json!({}));
     let sent = sent.expect(200);
     assert_eq!(sent["shipping_address"], order["shipping_address"]);
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let give_up = Instant::now() + Duration::from_secs(20);
     loop {
         let history = client.get(&shipment).expect(200)["history"].to_string();
         if history.contains("announced to the carrier") {
             assert!(!history.contains("not announced"), "{history}");
             break;
         }
-        assert!(std::time::Instant::now() < give_up, "{history}");
+        assert!(Instant::now() < give_up, "{history}");
         std::thread::yield_now();
     }
 

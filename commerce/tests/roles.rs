@@ -8,200 +8,14 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::routes::{CALLERS, ROUTES, whole};
 use common::{ADMIN, CUSTOMER_PASSWORD, Client, Server, order_of, product};
 use serde_json::{Value, json};
-
-/// The columns of the table. The owner comes late and the administrator last, because what they
-/// are let do changes something.
-const CALLERS: [&str; 8] = [
-    "nobody",
-    "other",
-    "warehouse",
-    "inventory-manager",
-    "analyst",
-    "operator",
-    "owner",
-    "admin",
-];
-
-const OPEN: &str = "+ + + + + + + +";
-const SIGNED_IN: &str = "1 + + + + + + +";
-/// The owner's, and an administrator's; others must not even learn that it exists.
-const OWN: &str = "1 4 4 4 4 4 + +";
-/// The owner's and the warehouse's.
-const PARCEL: &str = "1 4 + 4 4 4 + +";
-const WAREHOUSE: &str = "1 3 + 3 3 3 3 +";
-const MANAGER: &str = "1 3 3 + 3 3 3 +";
-const ANALYST: &str = "1 3 3 3 + 3 3 +";
-const OPERATOR: &str = "1 3 3 3 3 + 3 +";
-const ADMIN_ONLY: &str = "1 3 3 3 3 3 3 +";
-
-/// Method, path, body and who may. In the order in which they are asked.
-const ROUTES: &[(&str, &str, &str, &str)] = &[
-    // Signing in shows no credentials, and bad ones are refused for what they are.
-    ("POST", "/auth/register", "{}", OPEN),
-    ("POST", "/auth/login", "{}", OPEN),
-    ("POST", "/auth/refresh", "{}", OPEN),
-    ("GET", "/users/{owner}", "", OWN),
-    ("PATCH", "/users/{owner}", r#"{"first_name":"A"}"#, OWN),
-    ("POST", "/users/{owner}/unlock", "{}", ADMIN_ONLY),
-    (
-        "PUT",
-        "/users/{owner}/roles",
-        r#"{"roles":["customer"]}"#,
-        ADMIN_ONLY,
-    ),
-    ("GET", "/catalog/products", "", OPEN),
-    ("GET", "/catalog/products/{product}", "", OPEN),
-    ("GET", "/catalog/products/{product}/prices", "", MANAGER),
-    ("GET", "/catalog/products/sku/MUG-BLUE", "", OPEN),
-    ("POST", "/catalog/products", "{}", MANAGER),
-    ("PUT", "/catalog/products/{product}", "{}", MANAGER),
-    ("PUT", "/catalog/products/{product}/price", "{}", MANAGER),
-    ("POST", "/catalog/products/{product}/publish", "{}", MANAGER),
-    (
-        "POST",
-        "/catalog/products/{product}/unpublish",
-        "{\"x\":1}",
-        MANAGER,
-    ),
-    ("POST", "/catalog/products/{product}/images", "{}", MANAGER),
-    (
-        "POST",
-        "/catalog/products/{product}/attributes",
-        "{}",
-        MANAGER,
-    ),
-    ("GET", "/catalog/categories", "", OPEN),
-    ("POST", "/catalog/categories", "{}", MANAGER),
-    ("PUT", "/catalog/categories/{product}", "[]", MANAGER),
-    ("POST", "/orders", "{}", SIGNED_IN),
-    ("GET", "/orders", "", SIGNED_IN),
-    ("GET", "/orders/{order}", "", OWN),
-    ("GET", "/orders/{order}/timeline", "", OWN),
-    ("POST", "/orders/{order}/payment/retry", "{retry}", OWN),
-    ("POST", "/orders/{order}/resolve", "{}", ADMIN_ONLY),
-    ("GET", "/cart", "", SIGNED_IN),
-    (
-        "PUT",
-        "/cart/items/{product}",
-        r#"{"quantity":1}"#,
-        SIGNED_IN,
-    ),
-    ("DELETE", "/cart/items/{product}", "", SIGNED_IN),
-    ("POST", "/cart/checkout", "{}", SIGNED_IN),
-    ("GET", "/payments/{payment}", "", OWN),
-    ("GET", "/payments/order/{order}", "", OWN),
-    ("POST", "/payments/{payment}/refund", "{}", ADMIN_ONLY),
-    ("GET", "/inventory/products", "", MANAGER),
-    ("GET", "/inventory/products/low-stock", "", MANAGER),
-    ("GET", "/inventory/products/{product}", "", MANAGER),
-    (
-        "GET",
-        "/inventory/products/{product}/reservations",
-        "",
-        MANAGER,
-    ),
-    (
-        "POST",
-        "/inventory/products/{product}/adjust-stock",
-        "{}",
-        MANAGER,
-    ),
-    (
-        "PUT",
-        "/inventory/products/{product}/reorder-level",
-        "{}",
-        MANAGER,
-    ),
-    ("GET", "/shipments/pending", "", WAREHOUSE),
-    ("GET", "/shipments/delayed", "", WAREHOUSE),
-    ("GET", "/shipments/{shipment}", "", PARCEL),
-    ("GET", "/shipments/order/{order}", "", PARCEL),
-    ("POST", "/shipments/{shipment}/tracking", "{}", WAREHOUSE),
-    (
-        "POST",
-        "/shipments/{shipment}/delivery-attempt",
-        "{}",
-        WAREHOUSE,
-    ),
-    (
-        "POST",
-        "/shipments/{shipment}/delivered",
-        "{\"x\":1}",
-        WAREHOUSE,
-    ),
-    ("POST", "/shipments/{shipment}/returned", "{}", WAREHOUSE),
-    ("POST", "/shipments/{shipment}/dispatch", "{}", WAREHOUSE),
-    ("GET", "/shipments/tracking/{tracking}", "", PARCEL),
-    ("GET", "/notifications", "", SIGNED_IN),
-    ("GET", "/notifications/{notification}", "", OWN),
-    ("GET", "/templates", "", ADMIN_ONLY),
-    ("POST", "/templates", "{}", ADMIN_ONLY),
-    ("GET", "/templates/{template}", "", ADMIN_ONLY),
-    ("PUT", "/templates/{template}", "{}", ADMIN_ONLY),
-    (
-        "POST",
-        "/templates/{template}/activate",
-        "{\"x\":1}",
-        ADMIN_ONLY,
-    ),
-    (
-        "POST",
-        "/templates/{template}/deactivate",
-        "{\"x\":1}",
-        ADMIN_ONLY,
-    ),
-    ("POST", "/templates/{template}/preview", "{}", ADMIN_ONLY),
-    ("GET", "/users/{owner}/notification-preferences", "", OWN),
-    ("PUT", "/users/{owner}/notification-preferences", "[]", OWN),
-    ("GET", "/analytics/orders/summary", "", ANALYST),
-    ("GET", "/analytics/revenue/daily", "", ANALYST),
-    ("GET", "/analytics/revenue/monthly", "", ANALYST),
-    ("GET", "/analytics/products/top-selling", "", ANALYST),
-    (
-        "GET",
-        "/analytics/customers/{owner}/lifetime-value",
-        "",
-        ANALYST,
-    ),
-    ("GET", "/analytics/conversion-funnel", "", ANALYST),
-    ("GET", "/analytics/stock", "", ANALYST),
-    ("GET", "/analytics/dashboard", "", ANALYST),
-    ("GET", "/analytics/rebuild", "", OPERATOR),
-    ("POST", "/analytics/rebuild", "[]", OPERATOR),
-    ("GET", "/events", "", SIGNED_IN),
-    ("GET", "!/openapi.json", "", OPEN),
-    ("GET", "!/docs", "", OPEN),
-    ("GET", "!/docs/rapidoc-9.3.8.js", "", OPEN),
-    ("GET", "!/livez", "", OPEN),
-    ("GET", "!/readyz", "", OPEN),
-    ("GET", "!/metrics", "", OPEN),
-    ("GET", "!/admin/system", "", OPERATOR),
-    ("GET", "!/admin/topology", "", OPERATOR),
-    // Without a signature of ours it is nobody's, whoever shows credentials.
-    ("POST", "!/webhooks/payments", "{}", "1 1 1 1 1 1 1 1"),
-    (
-        "POST",
-        "/orders/{order}/cancel",
-        r#"{"reason":"changed my mind"}"#,
-        OWN,
-    ),
-    // Only the user knows the present password.
-    (
-        "POST",
-        "/users/{owner}/password",
-        r#"{"current_password":"a customer's password","new_password":"a customer's password"}"#,
-        "1 4 4 4 4 4 + 4",
-    ),
-    ("POST", "/auth/logout", "", SIGNED_IN),
-    ("DELETE", "/users/{owner}", "", OWN),
-];
 
 /// The status of one request; what follows the status line does not matter, and may never end.
 fn status(address: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> u16 {
@@ -272,6 +86,7 @@ fn world(server: &Server, admin: &mut Client) -> BTreeMap<&'static str, String> 
         ("notification", id(&told["items"][0])),
         ("template", id(&templates["items"][0])),
         ("tracking", String::new()),
+        ("file", "style.css".to_owned()),
         (
             "retry",
             r#"{"payment_method":{"type":"card","token":"tok_ok"}}"#.to_owned(),
@@ -324,12 +139,9 @@ fn every_route_opens_for_whom_it_is_and_for_nobody_else() {
                 shipment["tracking_number"].as_str().unwrap().to_owned(),
             );
         }
-        let url = match path.strip_prefix('!') {
-            Some(path) => filled(path, &world),
-            None => format!("/api/v1{}", filled(path, &world)),
-        };
+        let url = whole(&filled(path, &world));
         let body = filled(body, &world);
-        for (caller, expected) in CALLERS.iter().zip(who.split(' ')) {
+        for (caller, expected) in CALLERS.iter().zip(who.doors.split(' ')) {
             // The owner has just deleted themselves; an administrator deletes somebody else.
             let url = match (*method, *path, *caller) {
                 ("DELETE", "/users/{owner}", "admin") => {
@@ -365,43 +177,4 @@ fn every_route_opens_for_whom_it_is_and_for_nobody_else() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-#[test]
-fn the_table_has_every_route_of_the_document_and_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::with(&dir.path().join("data"), &["--no-seed"], &[]);
-    let document = server.stranger().get("/openapi.json").expect(200);
-    let mut documented = BTreeSet::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for method in operations.as_object().unwrap().keys() {
-            if ["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
-                documented.insert(format!("{} {}", method.to_uppercase(), shape(path)));
-            }
-        }
-    }
-    let table: BTreeSet<String> = ROUTES
-        .iter()
-        .map(|(method, path, _, _)| match path.strip_prefix('!') {
-            Some(path) => format!("{method} {}", shape(path)),
-            None => format!("{method} {}", shape(&format!("/api/v1{path}"))),
-        })
-        .collect();
-    let missing: Vec<_> = documented.difference(&table).collect();
-    let unknown: Vec<_> = table.difference(&documented).collect();
-    assert!(
-        missing.is_empty() && unknown.is_empty(),
-        "missing: {missing:#?}, unknown: {unknown:#?}"
-    );
-}
-
-/// A path without the names of what it leaves open.
-fn shape(path: &str) -> String {
-    let part = |part: &str| match part {
-        open if open.starts_with('{') => "{}".to_owned(),
-        // The one literal that the table asks for stands for what is open.
-        "MUG-BLUE" => "{}".to_owned(),
-        literal => literal.to_owned(),
-    };
-    path.split('/').map(part).collect::<Vec<_>>().join("/")
 }

@@ -48,6 +48,22 @@ fn a_signed_event_is_taken_and_taken_once() {
 }
 
 #[test]
+fn what_the_provider_adds_to_an_event_is_no_reason_to_refuse_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut body = event("nobodys");
+    body["api_version"] = json!("2027-01-01");
+    body["risk"] = json!({ "score": 3 });
+    body["amount"]["exponent"] = json!(2);
+    let body = body.to_string();
+    let signature = WebhookSecret::new(SECRET).sign(body.as_bytes(), SystemClock.wall());
+    let headers = [("webhook-signature", signature.as_str())];
+    let mut client = server.client();
+    let answer = client.request("POST", PATH, &headers, Some(body.as_bytes()));
+    assert!(answer.expect(200)["outcome"].is_string());
+}
+
+#[test]
 fn an_event_that_is_not_signed_by_the_provider_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());

@@ -250,7 +250,7 @@ type OfStream = (
     fn(&StreamReport) -> u64,
 );
 
-const OF_STREAMS: [OfStream; 8] = {
+const OF_STREAMS: [OfStream; 9] = {
     use MetricKind::{Counter, Gauge};
     [
         (
@@ -290,6 +290,12 @@ const OF_STREAMS: [OfStream; 8] = {
             |s| s.waiting,
         ),
         (
+            "redeliver_stream_spilled",
+            Gauge,
+            "Those of them that wait on disk.",
+            |s| s.spilled,
+        ),
+        (
             "redeliver_stream_parked",
             Gauge,
             "Messages parked for another attempt.",
@@ -306,7 +312,7 @@ type OfSystem = (
     fn(&SystemReport) -> u64,
 );
 
-const OF_SYSTEM: [OfSystem; 8] = {
+const OF_SYSTEM: [OfSystem; 10] = {
     use MetricKind::{Counter, Gauge};
     [
         (
@@ -332,6 +338,18 @@ const OF_SYSTEM: [OfSystem; 8] = {
             Gauge,
             "Bytes not yet checkpointed.",
             |r| r.store.uncheckpointed_bytes,
+        ),
+        (
+            "redeliver_store_outbox_memory_bytes",
+            Gauge,
+            "Memory of messages that wait.",
+            |r| r.store.outbox_memory_bytes,
+        ),
+        (
+            "redeliver_store_outbox_spilled_bytes",
+            Gauge,
+            "Bytes of messages that wait on disk.",
+            |r| r.store.outbox_spilled_bytes,
         ),
         (
             "redeliver_store_journal_bytes_total",

@@ -34,6 +34,7 @@
 mod admin;
 mod body;
 mod connection;
+mod dashboard;
 mod events;
 mod exchange;
 mod extract;
@@ -49,6 +50,7 @@ mod server;
 mod stall;
 
 pub use admin::admin;
+pub use dashboard::{Dashboard, dashboard};
 pub use events::{
     EventStreams, EventStreamsConfig, EventView, EveryEvent, Show, Shown, events, every_event,
     resume_after,

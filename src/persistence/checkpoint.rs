@@ -1,7 +1,8 @@
 //! The checkpoint: brings the engine up to one position, so that replay starts there.
 //!
 //! ```text
-//! freeze at P ─► durable ≥ P ─► claim "from P0 to P" ─► net content ─► sync ─► CHECKPOINT = P ─► release
+//! freeze at P ─► durable ≥ P ─► spill ─► claim "from P0 to P" ─► net content ─► sync
+//!             ─► CHECKPOINT = P ─► release
 //! ```
 //!
 //! A crash anywhere before `CHECKPOINT` leaves an engine that holds any part of what lies between
@@ -19,12 +20,13 @@ use super::format::{
     Decoder, Malformed, Unsealed, put_slice, put_varint, replace_file, seal, unseal,
 };
 use super::journal::writer::is_full;
+use super::spill::{self, SpillFile};
 use super::store::{Core, Space};
 use super::streams::{FrozenStream, entry_key, stream_key, stream_row};
 use super::tables::{CLAIM, Layer, OUTBOX, STREAMS, engine_key, table_and_key};
 use super::writing::locked;
 use crate::clock::Timestamp;
-use crate::commit::{EventNumber, Position, Sequence, TableId};
+use crate::commit::{EventNumber, Position, Sequence, StreamId, TableId};
 use crate::error::StoreError;
 
 /// Rows per batch; measured to be a good size for sled.
@@ -48,6 +50,8 @@ pub(crate) struct CheckpointFile {
     pub(crate) boot_id: String,
     /// Rows of each table in the engine.
     pub(crate) counts: BTreeMap<TableId, u64>,
+    /// The files of spilled messages that belong to it, by stream and number.
+    pub(crate) spilled: Vec<SpillFile>,
 }
 
 impl CheckpointFile {
@@ -64,6 +68,7 @@ impl CheckpointFile {
         body.push(u8::from(self.clean));
         put_slice(&mut body, self.boot_id.as_bytes());
         put_counts(&mut body, &self.counts);
+        spill::put_files(&mut body, &self.spilled);
         seal(MAGIC, &body)
     }
 
@@ -77,6 +82,7 @@ impl CheckpointFile {
                 clean: from.flag()?,
                 boot_id: from.string()?,
                 counts: counts(from)?,
+                spilled: spill::files(from)?,
             })
         };
         let mut from = Decoder::new(unseal(MAGIC, file)?);
@@ -150,6 +156,7 @@ pub(crate) struct Checkpointer {
     counts: BTreeMap<TableId, u64>,
     newest: Timestamp,
     last_event: EventNumber,
+    spilled: Vec<SpillFile>,
     /// A checkpoint that waits for space.
     frozen: Option<Frozen>,
     /// The newest snapshot, and its size.
@@ -169,6 +176,8 @@ struct Frozen {
     last_event: EventNumber,
     tables: Vec<(TableId, Arc<Layer>)>,
     streams: Vec<FrozenStream>,
+    /// The files that it has written so far.
+    spilled: Vec<SpillFile>,
     /// Whether the engine has it.
     applied: bool,
 }
@@ -180,6 +189,7 @@ impl Checkpointer {
             counts: base.counts,
             newest: base.newest,
             last_event: base.last_event,
+            spilled: base.spilled,
             frozen: None,
             snapshot: Position(0),
             snapshot_bytes: 0,
@@ -198,7 +208,32 @@ impl Checkpointer {
             clean,
             boot_id: core.disk.boot_id(),
             counts: self.counts.clone(),
+            spilled: self.spilled.clone(),
         }
+    }
+
+    /// The files that belong to it.
+    pub(crate) fn spilled(&self) -> &[SpillFile] {
+        &self.spilled
+    }
+
+    /// The files that belong to a checkpoint with this content: those whose messages have not all
+    /// been consumed, and its own.
+    fn spilled_with(&self, frozen: &Frozen) -> Vec<SpillFile> {
+        let marks: BTreeMap<StreamId, Sequence> = frozen
+            .streams
+            .iter()
+            .map(|stream| (stream.id, stream.mark.consumed))
+            .collect();
+        let is_passed = |file: &SpillFile| {
+            marks
+                .get(&file.stream)
+                .is_some_and(|mark| file.last <= *mark)
+        };
+        let left = self.spilled.iter().filter(|file| !is_passed(file));
+        let mut files: Vec<SpillFile> = left.chain(&frozen.spilled).copied().collect();
+        files.sort();
+        files
     }
 
     pub(crate) fn base(&self) -> Position {
@@ -210,6 +245,10 @@ impl Core {
     /// One step of the checkpointer. Says whether there was anything to do.
     pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
         self.check_open()?;
+        if let Some(damage) = self.damage.get() {
+            self.close_because(damage.clone());
+            self.check_open()?;
+        }
         let due = {
             let bytes = self.cell().uncheckpointed_bytes;
             bytes >= self.options.checkpoint_start_bytes
@@ -248,7 +287,7 @@ impl Core {
         self.write_until(Position(self.queued.load(Ordering::Acquire)))?;
         let mut frozen = match checkpointer.frozen.take() {
             Some(frozen) => frozen,
-            None => self.freeze(),
+            None => self.freeze(checkpointer.base),
         };
         if frozen.position == checkpointer.base && !clean {
             return Ok(frozen.position);
@@ -268,8 +307,13 @@ impl Core {
         }
     }
 
-    fn freeze(&self) -> Frozen {
+    fn freeze(&self, base: Position) -> Frozen {
         let mut cell = self.cell();
+        // At the same position nothing is written, so nothing may be taken out of memory.
+        let streams = match cell.last > base {
+            true => self.state.streams.freeze(self.options.outbox_memory_bytes),
+            false => Vec::new(),
+        };
         cell.uncheckpointed_bytes = 0;
         self.gauges.uncheckpointed_bytes.store(0, Ordering::Relaxed);
         Frozen {
@@ -277,7 +321,8 @@ impl Core {
             newest: cell.newest,
             last_event: cell.last_event,
             tables: self.state.tables.freeze(),
-            streams: self.state.streams.freeze(),
+            streams,
+            spilled: Vec::new(),
             applied: false,
         }
     }
@@ -289,6 +334,7 @@ impl Core {
         clean: bool,
     ) -> Result<(), StoreError> {
         self.write_until(frozen.position)?;
+        self.spill(&frozen.streams, &mut frozen.spilled)?;
         if !frozen.applied && frozen.position > checkpointer.base {
             self.state.tables.wait_for_readers(&frozen.tables);
             let claim = Claim {
@@ -313,10 +359,12 @@ impl Core {
             frozen.applied = true;
         }
         self.state.published.save(frozen.last_event)?;
+        let spilled = checkpointer.spilled_with(frozen);
         let file = CheckpointFile {
             position: frozen.position,
             newest: frozen.newest,
             last_event: frozen.last_event,
+            spilled: spilled.clone(),
             ..checkpointer.file(self, clean)
         };
         let path = CheckpointFile::path(&self.options.cell_dir());
@@ -331,13 +379,34 @@ impl Core {
         })?;
         self.state.tables.release();
         self.state.published.release(frozen.last_event);
+        let before = std::mem::replace(&mut checkpointer.spilled, spilled);
+        self.release_spilled(frozen);
         checkpointer.base = frozen.position;
         checkpointer.newest = frozen.newest;
         checkpointer.last_event = frozen.last_event;
         self.gauges
             .checkpoint
             .store(frozen.position.0, Ordering::Relaxed);
+        let is_named = |file: &SpillFile| checkpointer.spilled.binary_search(file).is_ok();
+        self.remove_spilled(before.into_iter().filter(|file| !is_named(file)));
         Ok(())
+    }
+
+    /// Lets go of the messages that are in files now.
+    fn release_spilled(&self, frozen: &Frozen) {
+        for stream in &frozen.streams {
+            if stream.spilling.is_some() {
+                let own: Vec<SpillFile> = frozen
+                    .spilled
+                    .iter()
+                    .filter(|file| file.stream == stream.id)
+                    .copied()
+                    .collect();
+                self.state
+                    .streams
+                    .with(stream.id, |stream| stream.spilled(&own));
+            }
+        }
     }
 
     /// Takes the writer's steps until a position is durable: the checkpointer never waits for a
@@ -417,6 +486,7 @@ pub(crate) fn apply_rows(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::commit::ServiceId;
 
     #[test]
     fn golden_bytes_of_checkpoint() {
@@ -428,6 +498,7 @@ mod tests {
             clean: true,
             boot_id: "b".to_owned(),
             counts: BTreeMap::from([(TableId(16), 5)]),
+            spilled: Vec::new(),
         };
         let bytes = file.encode();
         let body: &[u8] = &[
@@ -436,6 +507,26 @@ mod tests {
         assert_eq!(&bytes[..8], MAGIC);
         assert_eq!(&bytes[8..12], [1, 0, 0, 0]);
         assert_eq!(&bytes[20..], body);
+        assert_eq!(CheckpointFile::decode(&bytes), Ok(file.clone()));
+        // Files of spilled messages come last, and without any there is nothing of them.
+        let spilled = SpillFile {
+            stream: StreamId {
+                sender: ServiceId(1),
+                receiver: ServiceId(2),
+            },
+            first: Sequence(5),
+            last: Sequence(300),
+            bytes: 7,
+            size: 8,
+            checksum: 0x0403_0201,
+        };
+        let file = CheckpointFile {
+            spilled: vec![spilled],
+            ..file
+        };
+        let bytes = file.encode();
+        let more = [1, 1, 2, 5, 0xac, 2, 7, 8, 1, 2, 3, 4];
+        assert_eq!(bytes[20..], [body, &more].concat());
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
     }
 }

@@ -3,6 +3,8 @@
 //! acknowledged lies behind it.
 #![allow(clippy::unwrap_used)]
 
+mod backups;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,8 @@ struct World {
     clock: Arc<SeededClock>,
     options: StoreOptions,
     acknowledged: Arc<AtomicU64>,
+    /// Whether the receiver is up, where it is not always.
+    receiver: Option<bool>,
     /// What the store should be at each position; those that set up names are like the one before.
     history: BTreeMap<Position, Model>,
 }
@@ -94,6 +98,13 @@ impl World {
         options.events.segment_bytes = 1 << 10;
         options.reserve_bytes = 16 << 10;
         options.low_space_bytes = 0;
+        // Every other world spills whatever waits for its receiver, which is down for long.
+        let spills = seed % 2 == 1;
+        if spills {
+            options.outbox_memory_bytes = 400;
+            options.checkpoint_start_bytes = 512;
+            options.spill_file_bytes = 100;
+        }
         World {
             seed,
             random: fastrand::Rng::with_seed(seed),
@@ -102,6 +113,7 @@ impl World {
             clock: Arc::new(SeededClock(Mutex::new(fastrand::Rng::with_seed(seed)))),
             options,
             acknowledged: Arc::default(),
+            receiver: spills.then_some(false),
             history: BTreeMap::from([(Position(0), Model::default())]),
         }
     }
@@ -174,7 +186,15 @@ impl World {
     fn turn(&mut self, store: &Store, names: &Names) -> Result<(), StoreError> {
         let random = &mut self.random;
         let model = self.history.last_key_value().unwrap().1.clone();
-        let receives = random.u8(..3) == 0 && model.mark.consumed.0 < model.sent;
+        if let Some(up) = &mut self.receiver
+            && random.u8(..24) == 0
+        {
+            *up = !*up;
+        }
+        let receives = match self.receiver {
+            None => random.u8(..3) == 0,
+            Some(up) => up && random.u8(..4) > 0,
+        } && model.mark.consumed.0 < model.sent;
         let mut commit = Commit {
             service: if receives { names.b } else { names.a },
             at: Timestamp(random.i64(0..1_000)),
@@ -208,7 +228,7 @@ impl World {
                 });
             }
             for _ in 0..random.usize(..3) {
-                let receivers = random.usize(..2);
+                let receivers = random.usize(..if self.receiver.is_some() { 4 } else { 2 });
                 commit.sends.push(Send {
                     envelope: Bytes::from(vec![random.u8(..); 20]),
                     to: vec![names.b; receivers],
@@ -368,6 +388,7 @@ fn operations_of(seed: u64) -> u64 {
 fn a_crash_at_any_disk_operation_leaves_an_exact_prefix_with_everything_acknowledged() {
     let mut torn = 0;
     let mut interrupted_checkpoints = 0;
+    let mut spilled = 0;
     for seed in 0..6 {
         for operation in 1..=operations_of(seed) {
             let mut world = World::new(seed);
@@ -381,6 +402,7 @@ fn a_crash_at_any_disk_operation_leaves_an_exact_prefix_with_everything_acknowle
             let (store, names, recovered) = world.recover();
             torn += u64::from(recovered.torn_bytes > 0);
             interrupted_checkpoints += u64::from(recovered.rebuilt.is_some());
+            spilled += u64::from(is_spilled(&store));
             // It goes on as if nothing had happened, and survives another crash.
             for _ in 0..10 {
                 if !world.act(&store, &names).unwrap() {
@@ -395,6 +417,12 @@ fn a_crash_at_any_disk_operation_leaves_an_exact_prefix_with_everything_acknowle
     // The workload must have come by the places that are hard.
     assert!(torn > 20, "{torn}");
     assert!(interrupted_checkpoints > 20, "{interrupted_checkpoints}");
+    assert!(spilled > 100, "{spilled}");
+}
+
+fn is_spilled(store: &Store) -> bool {
+    let streams = store.streams();
+    streams.iter().any(|stream| stream.spilled_entries > 0)
 }
 
 #[test]
@@ -658,7 +686,13 @@ fn a_read_only_directory_and_a_newer_format_are_refused_by_name() {
 
 #[test]
 fn a_full_disk_stops_turns_loses_nothing_and_goes_on_by_itself() {
-    let mut world = World::new(4);
+    for seed in [4, 5] {
+        fill_the_disk(seed);
+    }
+}
+
+fn fill_the_disk(seed: u64) {
+    let mut world = World::new(seed);
     let (store, _) = world.open().unwrap();
     let names = world.names(&store).unwrap();
     // Room for what there is, and no more.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use crate::clock::{Timestamp, days};
 use crate::commit::{EventNumber, Position, ServiceId};
 use crate::error::StoreError;
-use crate::persistence::disk::Disk;
+use crate::persistence::disk::{Disk, OpenMode};
 use segment::{Segment, record_bytes, write_record};
 
 /// A published event.
@@ -419,6 +419,68 @@ impl From<(u64, u64)> for EventGap {
             last: EventNumber(last),
         }
     }
+}
+
+/// What one file of the log holds of the events that it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentFound {
+    pub(crate) path: PathBuf,
+    pub(crate) first: EventNumber,
+    pub(crate) last: EventNumber,
+    pub(crate) bytes: u64,
+    /// Where the last of its events ends.
+    pub(crate) end: u64,
+    pub(crate) missing: Vec<EventGap>,
+    /// Whether its head is what it was written as.
+    pub(crate) has_head: bool,
+}
+
+/// Reads the whole log up to `expected_last`, changing nothing. Files that begin after it are not
+/// named: they will be written again.
+pub(crate) fn inspect(
+    disk: &dyn Disk,
+    dir: &Path,
+    expected_last: EventNumber,
+) -> Result<Vec<SegmentFound>, StoreError> {
+    let paths = match disk.list(dir) {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("listing", dir, &error)),
+    };
+    let mut named: Vec<_> = paths
+        .into_iter()
+        .filter_map(|path| Segment::first_of(&path).map(|first| (first, path)))
+        .filter(|(first, _)| *first <= expected_last)
+        .collect();
+    named.sort();
+    let mut found = Vec::with_capacity(named.len());
+    let ends: Vec<u64> = named[1.min(named.len())..]
+        .iter()
+        .map(|(next, _)| next.0.saturating_sub(1))
+        .chain([expected_last.0])
+        .collect();
+    for ((first, path), last) in named.into_iter().zip(ends) {
+        // One that was trimmed away since it was listed is missing from no one.
+        let segment = match Segment::open(disk, path.clone(), first, Timestamp(0)) {
+            Err(_) if disk.open(&path, OpenMode::Read).is_err() => continue,
+            opened => opened?,
+        };
+        let index = segment.index(EventNumber(last))?;
+        found.push(SegmentFound {
+            path,
+            first,
+            last: EventNumber(last),
+            bytes: segment.size(),
+            end: index.end(),
+            missing: index
+                .missing(first.0, last)
+                .into_iter()
+                .map(EventGap::from)
+                .collect(),
+            has_head: segment.has_head()?,
+        });
+    }
+    Ok(found)
 }
 
 /// Opens the segments with events up to `expected_last` and removes the others.

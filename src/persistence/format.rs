@@ -105,8 +105,12 @@ impl<'a> Decoder<'a> {
             .map_err(|_| Malformed("a text is not UTF-8"))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     pub(crate) fn finish(self) -> Result<(), Malformed> {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             Ok(())
         } else {
             Err(Malformed("goes on after its end"))

@@ -3,13 +3,16 @@
 //! ```text
 //! Store   queue ──► memory tables, streams, pending ──► journal ──► outputs
 //!         get, scan ◄── memory tables ◄── engine ◄── checkpoint
-//! Disk    journal, CHECKPOINT, snapshots, events              Engine   materialised rows
+//! Disk    journal, CHECKPOINT, snapshots, events, spill       Engine   materialised rows
 //! ```
 //!
 //! Everything above sees only [`store::Store`].
 
+mod backlog;
+pub mod backup;
 mod catalog;
 mod checkpoint;
+pub mod content;
 #[cfg(test)]
 mod crash_tests;
 pub mod disk;
@@ -24,10 +27,12 @@ pub mod open;
 #[cfg(feature = "http")]
 pub(crate) mod open_files;
 pub mod options;
+mod outbox;
 pub(crate) mod pace;
 mod published;
 pub mod real_disk;
 mod recovery;
+pub mod restore;
 pub mod running;
 pub mod sim_disk;
 pub mod sim_engine;
@@ -35,10 +40,14 @@ pub mod sled;
 pub mod snapshot;
 mod snapshots;
 mod space;
+pub mod spill;
+#[cfg(test)]
+mod spill_tests;
 mod state;
 pub mod store;
 #[cfg(test)]
 mod store_tests;
 pub mod streams;
 mod tables;
+pub mod verify;
 mod writing;

@@ -25,13 +25,14 @@ use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
 use super::options::{Driving, StoreOptions};
 use super::running::{Interrupted, RUNNING_BYTES, Running};
 use super::space::{drop_ballast, take_ballast};
+use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use crate::clock::{Clock, Timestamp};
 use crate::commit::{EventNumber, Incarnation, Position};
 use crate::error::{OpenError, StoreError};
 
-const FORMAT_MAGIC: &[u8; 8] = b"RDLVDATA";
+pub(super) const FORMAT_MAGIC: &[u8; 8] = b"RDLVDATA";
 
 /// What an opening found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,10 +96,33 @@ pub(super) struct Opening {
     pub(super) options: StoreOptions,
     pub(super) cell_dir: PathBuf,
     pub(super) journal_dir: PathBuf,
-    cell: u64,
+    pub(super) cell: u64,
     number: u64,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) engines: Arc<dyn EngineFactory>,
+}
+
+/// For who must not touch the engine.
+struct NoEngine;
+
+impl EngineFactory for NoEngine {
+    fn open(&self) -> Result<Box<dyn Engine>, StoreError> {
+        Err(StoreError::Closed {
+            reason: "the engine is left alone".to_owned(),
+        })
+    }
+
+    fn destroy(&self) -> Result<(), StoreError> {
+        self.open().map(drop)
+    }
+}
+
+/// What an opening has read before it decides on the engine.
+pub(super) struct Looked {
+    pub(super) checkpoint: CheckpointFile,
+    pub(super) survey: Survey,
+    /// Whether the last opening ended in good order.
+    pub(super) clean: bool,
 }
 
 /// What an opening has put together.
@@ -116,7 +140,24 @@ struct Parts {
 }
 
 impl Opening {
-    fn lock(&self) -> Result<Box<dyn LockGuard>, OpenError> {
+    /// One that only looks, at a cell of a data directory: it has no engine.
+    pub(super) fn to_look(dir: &Path, cell: &str, disk: Arc<dyn Disk>) -> Opening {
+        let options = StoreOptions {
+            cell: cell.to_owned(),
+            ..StoreOptions::new(dir)
+        };
+        Opening {
+            cell_dir: options.cell_dir(),
+            journal_dir: options.cell_dir().join("journal"),
+            cell: cell_hash(cell),
+            number: 0,
+            options,
+            disk,
+            engines: Arc::new(NoEngine),
+        }
+    }
+
+    pub(super) fn lock(&self) -> Result<Box<dyn LockGuard>, OpenError> {
         let dir = &self.options.dir;
         let path = dir.join("LOCK");
         let locked = self
@@ -138,7 +179,7 @@ impl Opening {
     }
 
     /// The format of the directory; `None` if it has none yet.
-    fn read_format(&self) -> Result<Option<()>, OpenError> {
+    pub(super) fn read_format(&self) -> Result<Option<()>, OpenError> {
         let path = self.options.dir.join("FORMAT");
         let file = read_file(self.disk.as_ref(), &path)
             .map_err(|error| io_error("reading", &path, &error))?;
@@ -202,7 +243,7 @@ impl Opening {
         })
     }
 
-    fn create_dirs(&self) -> Result<(), OpenError> {
+    pub(super) fn create_dirs(&self) -> Result<(), OpenError> {
         let dir = &self.options.dir;
         let cells = dir.join("cells");
         let created = self.disk.create_dir(&self.journal_dir).and_then(|()| {
@@ -218,7 +259,12 @@ impl Opening {
         created.map_err(|error| self.refused("creating", &self.journal_dir, &error))
     }
 
-    fn recover(&self, journal: &JournalReader<'_>, has_format: bool) -> Result<Parts, OpenError> {
+    /// What the files say, before the engine is looked at and before anything is written.
+    pub(super) fn look(
+        &self,
+        journal: &JournalReader<'_>,
+        has_format: bool,
+    ) -> Result<Looked, OpenError> {
         let checkpoint = self.read_checkpoint()?;
         let survey = journal.survey(
             checkpoint
@@ -240,6 +286,19 @@ impl Opening {
         let clean = checkpoint.clean
             && checkpoint.opening == survey.last.opening
             && checkpoint.position == survey.end;
+        Ok(Looked {
+            checkpoint,
+            survey,
+            clean,
+        })
+    }
+
+    fn recover(&self, journal: &JournalReader<'_>, has_format: bool) -> Result<Parts, OpenError> {
+        let Looked {
+            checkpoint,
+            survey,
+            clean,
+        } = self.look(journal, has_format)?;
         let (base, engine, doubtful, rebuilt) = self.engine_at(journal, &checkpoint, &survey)?;
         let (state, mut cell) = self.restore(engine.as_ref(), &base, doubtful)?;
         let mut commits = 0;
@@ -263,6 +322,7 @@ impl Opening {
                 return Err(damaged(&self.cell_dir, 0, survey.end, &detail));
             }
         }
+        self.check_spilled(&state, survey.end)?;
         let recovered = Recovered {
             commits,
             position: survey.end,
@@ -290,6 +350,37 @@ impl Opening {
             recovered,
             logged_events: checkpoint.last_event,
         })
+    }
+
+    /// Whether the files of spilled messages that are still needed are there and what they were.
+    /// Their messages are looked at when they are read: there may be gigabytes of them.
+    fn check_spilled(&self, state: &State, end: Position) -> Result<(), OpenError> {
+        let dir = spill_dir(&self.cell_dir);
+        for id in state.streams.ids() {
+            let files: Vec<SpillFile> = state
+                .streams
+                .with(id, |stream| stream.backlog.files().collect());
+            for file in files {
+                let path = file.path(&dir);
+                match SpillReader::open(self.disk.as_ref(), &dir, file) {
+                    Ok(_) => {}
+                    Err(StoreError::Damaged { detail, .. }) => {
+                        return Err(damaged(&path, 0, end, &detail));
+                    }
+                    Err(StoreError::NewerFormat { found, known, .. }) => {
+                        return Err(OpenError::NewerFormat { path, found, known });
+                    }
+                    Err(error) => {
+                        return Err(OpenError::Io {
+                            operation: "reading the spilled messages of".to_owned(),
+                            path,
+                            detail: error.to_string(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_checkpoint(&self) -> Result<Option<CheckpointFile>, OpenError> {
@@ -435,6 +526,16 @@ impl Opening {
             tracing::warn!(?gaps, "published events are missing from the event log");
         }
         parts.state.published.keep_in(log);
+        remove_unnamed(
+            self.disk.as_ref(),
+            &self.cell_dir,
+            parts.checkpointer.spilled(),
+        )
+        .map_err(|error| OpenError::Io {
+            operation: "tidying the spilled messages of".to_owned(),
+            path: self.cell_dir.clone(),
+            detail: error.to_string(),
+        })?;
         match take_ballast(self.disk.as_ref(), &self.options) {
             Err(error) if !is_full(&error) => {
                 return Err(io_error("reserving space in", &self.cell_dir, &error));

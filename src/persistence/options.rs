@@ -27,6 +27,11 @@ pub struct StoreOptions {
     pub snapshot_bytes: u64,
     /// What one stream may keep in its outbox before edges should refuse work.
     pub stream_backlog_bytes: u64,
+    /// What all outboxes together may keep in memory, about; what is beyond goes to files at the
+    /// next checkpoint.
+    pub outbox_memory_bytes: u64,
+    /// Size of a file of spilled messages; a stream's next ones go into another.
+    pub spill_file_bytes: u64,
     /// Size of the ballast that is let go when the disk is full, so that there is room to make
     /// room. At least one segment and one checkpoint; 0 for none.
     pub reserve_bytes: u64,
@@ -50,6 +55,8 @@ impl StoreOptions {
             checkpoint_bytes_max: 256 * MIB,
             snapshot_bytes: 256 * MIB,
             stream_backlog_bytes: 1024 * MIB,
+            outbox_memory_bytes: 64 * MIB,
+            spill_file_bytes: 64 * MIB,
             reserve_bytes: 128 * MIB,
             low_space_bytes: 512 * MIB,
             events: EventLimits::default(),

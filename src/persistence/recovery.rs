@@ -26,7 +26,7 @@ use super::open::Opening;
 use super::snapshot::Snapshot;
 use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
 use super::state::{Cell, State};
-use super::streams::{read_entry_key, read_stream_key, read_stream_row};
+use super::streams::{Stream, read_entry_key, read_stream_key, read_stream_row};
 use super::tables::{CATALOG, OUTBOX, STREAMS, whole_table};
 use crate::commit::{Position, TableId};
 use crate::error::{OpenError, StoreError};
@@ -114,6 +114,26 @@ impl Opening {
         Ok(Verdict::Interrupted(count_rows(engine)?))
     }
 
+    /// The snapshot that a new engine would be made from, or `None` if the journal is all that is
+    /// needed. What it needs is whole.
+    pub(super) fn rebuild_from(
+        &self,
+        journal: &JournalReader<'_>,
+        end: Position,
+    ) -> Result<Option<(Position, PathBuf)>, OpenError> {
+        let found = self.whole_snapshot()?;
+        let from = found
+            .as_ref()
+            .map_or(Position(0), |(position, _)| *position);
+        if journal.first().0 > from.0 + 1 {
+            let detail = "the engine cannot be rebuilt: there is no whole snapshot to start from";
+            return Err(damaged(&self.cell_dir, 0, end, detail));
+        }
+        // The journal from there on must be whole before anything is given up for it.
+        journal.survey(from)?;
+        Ok(found)
+    }
+
     /// A new engine from the journal.
     fn rebuild(
         &self,
@@ -121,16 +141,7 @@ impl Opening {
         survey: &Survey,
     ) -> Result<(CheckpointFile, Arc<dyn Engine>), OpenError> {
         let failed = |error: &StoreError| self.engine_failed(error);
-        let found = self.whole_snapshot()?;
-        let from = found
-            .as_ref()
-            .map_or(Position(0), |(position, _)| *position);
-        if journal.first().0 > from.0 + 1 {
-            let detail = "the engine cannot be rebuilt: there is no whole snapshot to start from";
-            return Err(damaged(&self.cell_dir, 0, survey.end, detail));
-        }
-        // The journal from there on must be whole before anything is given up for it.
-        journal.survey(from)?;
+        let found = self.rebuild_from(journal, survey.end)?;
         self.engines.destroy().map_err(|error| failed(&error))?;
         let engine = self.open_engine()?;
         let Some((position, path)) = found else {
@@ -233,6 +244,10 @@ impl Opening {
         })
         .map_err(|error| self.engine_failed(&error))?
         .map_err(malformed)?;
+        for file in &base.spilled {
+            let restore = |stream: &mut Stream| stream.restore_file(*file);
+            state.streams.with(file.stream, restore);
+        }
         each_row(engine, OUTBOX, |key, value| {
             let (id, sequence) = read_entry_key(key)?;
             state.streams.with(id, |stream| {

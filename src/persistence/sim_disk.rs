@@ -45,6 +45,8 @@ struct Machine {
     down: bool,
     boot: u64,
     operations: u64,
+    bytes_read: u64,
+    bytes_written: u64,
     faults: BTreeMap<u64, Fault>,
     sync_fails: bool,
     read_only: bool,
@@ -176,6 +178,8 @@ impl SimDisk {
                 down: false,
                 boot: 1,
                 operations: 0,
+                bytes_read: 0,
+                bytes_written: 0,
                 faults: BTreeMap::new(),
                 sync_fails: false,
                 read_only: false,
@@ -198,6 +202,16 @@ impl SimDisk {
     /// How many operations have changed something, or tried to.
     pub fn operations(&self) -> u64 {
         self.machine().operations
+    }
+
+    /// How many bytes were read from files since the disk was made.
+    pub fn bytes_read(&self) -> u64 {
+        self.machine().bytes_read
+    }
+
+    /// How many bytes were written to files since the disk was made.
+    pub fn bytes_written(&self) -> u64 {
+        self.machine().bytes_written
     }
 
     /// Makes operation number `n` (counted from 1 since the disk was made) fail.
@@ -652,14 +666,18 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(offset, bytes.to_vec()))
+        self.change(Change::Write(offset, bytes.to_vec()))?;
+        self.disk.machine().bytes_written += bytes.len() as u64;
+        Ok(())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let machine = self.disk.machine();
+        let mut machine = self.disk.machine();
         machine.check(self.life)?;
         let inode = machine.inodes.get(&self.inode);
-        Ok(inode.map_or(0, |inode| inode.seen.read(offset, buffer)))
+        let read = inode.map_or(0, |inode| inode.seen.read(offset, buffer));
+        machine.bytes_read += read as u64;
+        Ok(read)
     }
 
     fn size(&self) -> io::Result<u64> {

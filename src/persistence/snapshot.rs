@@ -231,7 +231,9 @@ impl<'d> SnapshotWriter<'d> {
         self.disk
             .rename(&self.unfinished, &self.path)
             .map_err(|e| StoreError::io("renaming snapshot to", &self.path, &e))?;
-        let dir = self.path.parent().unwrap_or(Path::new("."));
+        // The parent of a mere name is the empty path, which nobody can open.
+        let parent = self.path.parent().filter(|dir| *dir != Path::new(""));
+        let dir = parent.unwrap_or(Path::new("."));
         self.disk
             .sync_dir(dir)
             .map_err(|e| StoreError::io("syncing", dir, &e))?;

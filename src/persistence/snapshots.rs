@@ -141,6 +141,7 @@ impl Core {
     }
 }
 
+/// Writes every row of an engine into a snapshot.
 fn dump(engine: &dyn Engine, mut writer: SnapshotWriter<'_>) -> Result<(), StoreError> {
     let written = each_engine_row(engine, |table, key, value| writer.row(table, key, value));
     match written {

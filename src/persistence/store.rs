@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::backup::{BackupError, BackupInfo};
 use super::checkpoint::Checkpointer;
 use super::disk::{Disk, LockGuard};
 use super::engine::{Direction, Engine, KeyRange};
@@ -27,6 +29,7 @@ use super::options::{Driving, StoreOptions};
 use super::pace::{AtWork, Pace};
 pub use super::published::Readable;
 use super::running::{Running, RunningSlot};
+pub use super::spill::{SpilledName, SpilledNames};
 use super::state::{Cell, State};
 use super::streams;
 pub use super::streams::StreamState;
@@ -81,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) durable: AtomicU64,
     pub(crate) gauges: Gauges,
     pub(crate) closed: OnceLock<String>,
+    /// What a reader has found damaged, for the checkpointer to close the cell because of.
+    pub(crate) damage: OnceLock<String>,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) maintenance_wake: Condvar,
 }
@@ -323,13 +328,14 @@ impl Store {
     ) -> Result<Vec<(Sequence, Bytes)>, StoreError> {
         let core = self.core();
         core.check_open()?;
-        Ok(core
-            .state
-            .streams
-            .find(stream)
-            .map_or_else(Vec::new, |stream| {
-                streams::lock(&stream).entries(after, max_entries, max_bytes)
-            }))
+        core.outbox(stream, after, max_entries, max_bytes)
+    }
+
+    /// The names of a stream's messages on disk, without reading them; none if they cannot be told.
+    pub fn spilled_names(&self, stream: StreamId) -> Result<Option<SpilledNames>, StoreError> {
+        let core = self.core();
+        core.check_open()?;
+        core.spilled_names(stream)
     }
 
     /// The last number given on a stream.
@@ -418,6 +424,12 @@ impl Store {
     /// Takes a snapshot of the present, and lets go of what it makes superfluous.
     pub fn snapshot_now(&self) -> Result<Position, StoreError> {
         self.core().snapshot()
+    }
+
+    /// Writes a backup of the present to the file `to`, beside whatever else goes on. Under that
+    /// name there is a whole backup or nothing.
+    pub fn backup(&self, to: &Path) -> Result<BackupInfo, BackupError> {
+        self.core().backup(to)
     }
 
     /// Stops taking commits, makes everything queued durable, checkpoints, and lets the directory
@@ -535,6 +547,7 @@ impl Core {
             durable: AtomicU64::new(last.0),
             gauges,
             closed: OnceLock::new(),
+            damage: OnceLock::new(),
             maintenance: Mutex::default(),
             maintenance_wake: Condvar::new(),
         }

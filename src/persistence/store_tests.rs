@@ -271,6 +271,74 @@ fn a_garbled_sled_directory_is_rebuilt_from_snapshot_and_journal() {
     }
 }
 
+/// A receiver far behind catches up while messages come in and checkpoints move them to disk.
+#[test]
+fn a_backlog_on_disk_is_drained_in_order_while_more_of_it_comes() {
+    const MESSAGES: u64 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        checkpoint_start_bytes: 64 << 10,
+        outbox_memory_bytes: 32 << 10,
+        spill_file_bytes: 48 << 10,
+        ..options(dir.path())
+    };
+    let (store, _) = Store::open(
+        options,
+        Arc::new(RealDisk::default()),
+        Arc::new(SimEngine::new(1).factory()),
+        Arc::new(SystemClock),
+        Driving::Threads,
+    )
+    .unwrap();
+    let names = services(&store);
+    let stream = StreamId {
+        sender: names.a,
+        receiver: names.b,
+    };
+    let queue = |from, to| {
+        for n in from..=to {
+            let queued = store.queue(names.epoch, commit(&names, n), Vec::new());
+            queued.unwrap();
+        }
+    };
+    queue(1, MESSAGES / 4);
+    store.checkpoint_now().unwrap();
+    let spilled = store.streams()[0].spilled_entries;
+    assert!(spilled > MESSAGES / 8, "{spilled}");
+    std::thread::scope(|scope| {
+        scope.spawn(|| queue(MESSAGES / 4 + 1, MESSAGES));
+        let epoch = store.take_over(names.b);
+        let mut consumed = 0;
+        while consumed < MESSAGES {
+            let run = store.outbox(stream, Sequence(consumed), 100, 1 << 20);
+            for (sequence, envelope) in run.unwrap() {
+                consumed += 1;
+                assert_eq!(sequence, Sequence(consumed));
+                assert_eq!(envelope, format!("message {consumed}"));
+            }
+            let mark = Mark {
+                consumed: Sequence(consumed),
+                applied: consumed,
+                ..Mark::default()
+            };
+            let moved = Commit {
+                service: names.b,
+                mark: Some(MarkMove {
+                    sender: names.a,
+                    mark,
+                }),
+                writes: Vec::new(),
+                sends: Vec::new(),
+                ..commit(&names, 0)
+            };
+            store.queue(epoch, moved, Vec::new()).unwrap();
+        }
+    });
+    store.close().unwrap();
+    let spill = dir.path().join("cells/main/spill");
+    assert_eq!(std::fs::read_dir(spill).unwrap().count(), 0);
+}
+
 fn garble(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

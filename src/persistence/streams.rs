@@ -13,8 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::backlog::{Backlog, Entry, Held, Page, choose};
 use super::format::{Decoder, Malformed, put_varint};
 use super::journal::body;
+use super::spill::{SpillCursor, SpillFile};
 use crate::commit::{Mark, Sequence, ServiceId, StreamId};
 
 /// All streams of a cell.
@@ -28,9 +30,10 @@ pub(crate) struct Streams {
 pub(crate) struct Stream {
     pub(crate) sent: Sequence,
     pub(crate) mark: Mark,
-    /// Entries behind the mark, ascending and, outside of recovery, without gaps.
-    entries: VecDeque<(Sequence, Bytes)>,
-    pub(crate) bytes: u64,
+    /// What lies behind the mark.
+    pub(crate) backlog: Backlog,
+    /// Reads what of that is in files.
+    pub(crate) cursor: Arc<SpillCursor>,
     /// Whether it has changed since the last checkpoint.
     changed: bool,
     /// The entries that the engine holds: from here …
@@ -48,7 +51,9 @@ pub(crate) struct FrozenStream {
     pub(crate) sent: Sequence,
     pub(crate) mark: Mark,
     /// Entries the engine lacks.
-    pub(crate) added: Vec<(Sequence, Bytes)>,
+    pub(crate) added: Vec<Entry>,
+    /// Entries that go into files instead.
+    pub(crate) spilling: Option<Arc<VecDeque<Entry>>>,
     /// Entries the engine has and no longer needs: from, to.
     pub(crate) removed: Option<(Sequence, Sequence)>,
 }
@@ -64,8 +69,14 @@ pub struct StreamState {
     pub mark: Mark,
     /// How many messages its outbox keeps.
     pub backlog_entries: u64,
-    /// How many bytes they take.
+    /// How many bytes they take; of those on disk, about.
     pub backlog_bytes: u64,
+    /// How many of them are on disk and not in memory.
+    pub spilled_entries: u64,
+    /// How many bytes those take, about.
+    pub spilled_bytes: u64,
+    /// How much memory the others take, about.
+    pub memory_bytes: u64,
 }
 
 impl Streams {
@@ -99,23 +110,21 @@ impl Streams {
     pub(crate) fn states(&self) -> Vec<StreamState> {
         self.ids()
             .into_iter()
-            .map(|id| {
-                self.with(id, |stream| StreamState {
-                    id,
-                    sent: stream.sent,
-                    mark: stream.mark,
-                    backlog_entries: stream.entries.len() as u64,
-                    backlog_bytes: stream.bytes,
-                })
-            })
+            .map(|id| self.with(id, |stream| stream.state(id)))
             .collect()
     }
 
-    /// What a checkpoint at this instant has to write. Called under the cell's lock.
-    pub(crate) fn freeze(&self) -> Vec<FrozenStream> {
-        self.ids()
-            .into_iter()
-            .filter_map(|id| self.with(id, |stream| stream.freeze(id)))
+    /// What a checkpoint at this instant has to write. Beyond about `memory_bytes` in memory, whole
+    /// streams go to files. Called under the cell's lock.
+    pub(crate) fn freeze(&self, memory_bytes: u64) -> Vec<FrozenStream> {
+        let ids = self.ids();
+        let held: Vec<Held<StreamId>> = ids
+            .iter()
+            .map(|id| self.with(*id, |stream| stream.held(*id)))
+            .collect();
+        let spilling = choose(&held, memory_bytes);
+        ids.into_iter()
+            .filter_map(|id| self.with(id, |stream| stream.freeze(id, spilling.contains(&id))))
             .collect()
     }
 }
@@ -134,56 +143,38 @@ impl Stream {
     /// mark the engine already gave us has taken; both change nothing.
     pub(crate) fn push(&mut self, sequence: Sequence, envelope: Bytes) {
         self.changed = true;
-        let newest = self.entries.back().map_or(Sequence(0), |(last, _)| *last);
         self.sent = self.sent.max(sequence);
-        if sequence > newest {
-            self.bytes += envelope.len() as u64;
-            self.entries.push_back((sequence, envelope));
-            return;
-        }
-        let at = self.entries.partition_point(|(held, _)| *held < sequence);
-        if self
-            .entries
-            .get(at)
-            .is_none_or(|(held, _)| *held != sequence)
-        {
-            self.bytes += envelope.len() as u64;
-            self.entries.insert(at, (sequence, envelope));
-        }
+        self.backlog.push(sequence, envelope);
     }
 
     /// Moves the mark and drops what it has passed.
     pub(crate) fn advance(&mut self, mark: Mark) {
         self.changed = true;
         self.mark = mark;
-        while let Some((sequence, envelope)) = self.entries.front()
-            && *sequence <= mark.consumed
-        {
-            self.bytes -= envelope.len() as u64;
-            self.entries.pop_front();
+        self.backlog.advance(mark.consumed);
+    }
+
+    fn held(&self, id: StreamId) -> Held<StreamId> {
+        Held {
+            stream: id,
+            memory_bytes: self.backlog.in_memory().memory_bytes(),
+            behind_files: self.backlog.files().next().is_some(),
         }
     }
 
-    /// Entries behind `after`.
-    pub(crate) fn entries(
-        &self,
-        after: Sequence,
-        max_entries: usize,
-        max_bytes: usize,
-    ) -> Vec<(Sequence, Bytes)> {
-        let from = self.entries.partition_point(|(held, _)| *held <= after);
-        let mut bytes = 0;
-        self.entries
-            .range(from..)
-            .take(max_entries)
-            .take_while(|(_, envelope)| {
-                // The first always goes, or an envelope above the limit would never go.
-                let first = bytes == 0;
-                bytes += envelope.len().max(1);
-                first || bytes <= max_bytes
-            })
-            .cloned()
-            .collect()
+    fn state(&self, id: StreamId) -> StreamState {
+        let in_memory = self.backlog.in_memory();
+        let on_disk = self.backlog.on_disk(self.mark.consumed);
+        StreamState {
+            id,
+            sent: self.sent,
+            mark: self.mark,
+            backlog_entries: in_memory.entries + on_disk.entries,
+            backlog_bytes: in_memory.bytes + on_disk.bytes,
+            spilled_entries: on_disk.entries,
+            spilled_bytes: on_disk.bytes,
+            memory_bytes: in_memory.memory_bytes(),
+        }
     }
 
     /// What the engine says the stream was at the last checkpoint.
@@ -198,10 +189,15 @@ impl Stream {
             self.stored_first = sequence;
         }
         self.stored_last = sequence;
+        // What is in a file by now is here only to be removed.
         if sequence > self.mark.consumed {
-            self.bytes += envelope.len() as u64;
-            self.entries.push_back((sequence, envelope));
+            self.backlog.push(sequence, envelope);
         }
+    }
+
+    /// A file that `CHECKPOINT` names; they come in order, and before the entries.
+    pub(crate) fn restore_file(&mut self, file: SpillFile) {
+        self.backlog.restore_file(file);
     }
 
     /// Says that the engine may hold any part of what an interrupted checkpoint was writing.
@@ -212,42 +208,51 @@ impl Stream {
 
     /// Whether every number behind the mark has its message, as it must after recovery.
     pub(crate) fn is_whole(&self) -> bool {
-        let kept = self.sent.0.saturating_sub(self.mark.consumed.0);
-        self.mark.consumed <= self.sent
-            && self.entries.len() as u64 == kept
-            && self
-                .entries
-                .front()
-                .is_none_or(|(first, _)| first.0 == self.mark.consumed.0 + 1)
-            && self
-                .entries
-                .back()
-                .is_none_or(|(last, _)| *last == self.sent)
+        self.backlog.is_whole(self.mark.consumed, self.sent)
     }
 
-    fn freeze(&mut self, id: StreamId) -> Option<FrozenStream> {
-        if !self.changed {
+    fn freeze(&mut self, id: StreamId, spills: bool) -> Option<FrozenStream> {
+        if !self.changed && !spills {
             return None;
         }
         self.changed = false;
-        let mark = self.mark;
+        // The engine's rows go when the mark has passed them, or when a file has them that
+        // `CHECKPOINT` names already: should this checkpoint be interrupted, the one before counts,
+        // with its files.
+        let floor = self.mark.consumed.max(self.backlog.spilled_last());
         let stored = self.stored_first > Sequence(0) && self.stored_first <= self.stored_last;
-        let removed_last = mark.consumed.min(self.stored_last);
+        let removed_last = floor.min(self.stored_last);
         let removed = (stored && self.stored_first <= removed_last)
             .then_some((self.stored_first, removed_last));
-        let held = stored && !self.doubtful;
-        let after = if held { self.stored_last } else { Sequence(0) };
-        let added = self.entries(after, usize::MAX, usize::MAX);
+        let spilling = spills.then(|| self.backlog.spill()).flatten();
+        let mut added = Vec::new();
+        if spilling.is_some() {
+            self.stored_first = self.stored_first.max(Sequence(floor.0 + 1));
+        } else {
+            let held = stored && !self.doubtful;
+            let after = if held { self.stored_last } else { Sequence(0) };
+            let mut page = Page::new(usize::MAX, usize::MAX);
+            self.backlog.read(after, &mut page);
+            added = page.entries;
+            self.stored_first = Sequence(floor.0 + 1);
+            self.stored_last = self.sent;
+        }
         self.doubtful = false;
-        self.stored_first = Sequence(mark.consumed.0 + 1);
-        self.stored_last = self.sent;
         Some(FrozenStream {
             id,
             sent: self.sent,
-            mark,
+            mark: self.mark,
             added,
+            spilling,
             removed,
         })
+    }
+
+    /// Lets go of what is in files now.
+    pub(crate) fn spilled(&mut self, files: &[SpillFile]) {
+        self.backlog.spilled(files, self.mark.consumed);
+        // The engine may hold some of it, to be removed by the next checkpoint.
+        self.changed = true;
     }
 }
 
@@ -337,13 +342,13 @@ mod tests {
         };
         // The first came and went: the engine never sees it.
         stream.advance(consumed(1));
-        let frozen = stream.freeze(id).unwrap();
+        let frozen = stream.freeze(id, false).unwrap();
         assert_eq!(frozen.added, [envelope(2), envelope(3), envelope(4)]);
         assert_eq!(frozen.removed, None);
-        assert!(stream.freeze(id).is_none());
+        assert!(stream.freeze(id, false).is_none());
         stream.push(Sequence(5), envelope(5).1);
         stream.advance(consumed(3));
-        let frozen = stream.freeze(id).unwrap();
+        let frozen = stream.freeze(id, false).unwrap();
         assert_eq!(frozen.added, [envelope(5)]);
         assert_eq!(frozen.removed, Some((Sequence(2), Sequence(3))));
     }
@@ -359,7 +364,7 @@ mod tests {
             stream.push(Sequence(sequence), envelope(sequence).1);
         }
         assert!(stream.is_whole());
-        let frozen = stream.freeze(id).unwrap();
+        let frozen = stream.freeze(id, false).unwrap();
         let all = [envelope(1), envelope(2), envelope(3), envelope(4)];
         assert_eq!(frozen.added, all);
     }

@@ -250,7 +250,7 @@ impl Core {
         }
     }
 
-    fn tell_checkpointer(&self) {
+    pub(crate) fn tell_checkpointer(&self) {
         match &self.driving {
             Driving::Threads => {
                 locked(&self.maintenance).wanted = true;

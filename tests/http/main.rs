@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod dashboard;
 mod drain;
 mod events;
 mod facade;

@@ -178,11 +178,23 @@ impl Sales {
         more("units", &mut self.units, u64::from(*quantity))?;
         let paid = i128::from(*unit_price) * i128::from(*quantity);
         sum("revenue", &mut self.revenue, paid)?;
-        // Of two names of one instant the greater one wins, so that their order does not matter.
-        if (fact.at, name) > (self.named_at, &self.name) {
-            (self.named_at, self.name) = (fact.at, name.clone());
-        }
+        self.call(fact.at, name);
         Ok(())
+    }
+
+    /// Adds those of another time.
+    pub fn add(&mut self, other: &Sales) -> Result<(), TooLarge> {
+        more("units", &mut self.units, other.units)?;
+        sum("revenue", &mut self.revenue, other.revenue)?;
+        self.call(other.named_at, &other.name);
+        Ok(())
+    }
+
+    /// Of two names of one instant the greater one wins, so that their order does not matter.
+    fn call(&mut self, at: Timestamp, name: &String) {
+        if (at, name) > (self.named_at, &self.name) {
+            (self.named_at, self.name) = (at, name.clone());
+        }
     }
 }
 

@@ -193,6 +193,8 @@ pub struct RevenueByMonth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopSelling {
+    /// On which days.
+    pub range: Range,
     /// By what.
     pub by: SalesOrder,
     /// Which part.

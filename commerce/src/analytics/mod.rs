@@ -26,7 +26,7 @@ pub mod figures;
 pub mod messages;
 mod projection;
 mod queries;
-mod rebuild;
+pub mod rebuild;
 mod service;
 pub mod tables;
 #[cfg(test)]

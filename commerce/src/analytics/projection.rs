@@ -8,7 +8,9 @@ use super::calendar::Day;
 use super::facts::{Fact, What};
 use super::figures::{Figures, Revenue, Sales, TooLarge, sum};
 use super::service::Analytics;
-use super::tables::{ACCOUNTS, DAYS, Generation, LEVELS, MONTHS, SALES};
+use super::tables::{
+    ACCOUNTS, DAYS, Generation, LEVELS, MONTHS, SALES, SALES_OF_DAYS, SALES_OF_MONTHS,
+};
 use crate::ids::{ProductId, UserId};
 
 /// Folds a fact into a generation.
@@ -38,6 +40,11 @@ pub(super) fn fold(
     if let Some(product) = sold(what) {
         let count = |sales: &mut Sales| sales.count(fact);
         change(SALES, (generation, product), Sales::none, count, cx)?;
+        let day = Day::of(fact.at);
+        let of_day = (generation, (day, product));
+        change(SALES_OF_DAYS, of_day, Sales::none, count, cx)?;
+        let of_month = (generation, (day.month(), product));
+        change(SALES_OF_MONTHS, of_month, Sales::none, count, cx)?;
     }
     if let What::Stock { product, delta } = what {
         let count = |level: &mut i128| sum("stock", level, i128::from(*delta));

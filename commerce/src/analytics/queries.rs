@@ -1,6 +1,8 @@
 //! What the analytics service answers. Every answer reads a bounded number of rows of the live
 //! generation: a span of days is its whole months and the days at its two ends.
 
+use std::collections::BTreeMap;
+
 use redeliver::prelude::*;
 use serde::de::DeserializeOwned;
 
@@ -14,7 +16,7 @@ use super::messages::{
 use super::service::Analytics;
 use super::tables::{
     ACCOUNTS, DAYS, DAYS_WITH_REVENUE, Generation, LEVELS, MONTHS, MONTHS_WITH_REVENUE,
-    SALES_BY_REVENUE, SALES_BY_UNITS,
+    SALES_BY_REVENUE, SALES_BY_UNITS, SALES_OF_DAYS, SALES_OF_MONTHS,
 };
 use crate::ids::ProductId;
 use crate::money::{Currency, Money};
@@ -22,6 +24,10 @@ use crate::page::{Listing, Page};
 
 /// Products on the dashboard.
 const TOP_PRODUCTS: u16 = 10;
+
+/// Rows that are summed up to rank the products of some days: of a thousand products some eight
+/// years, as months that are whole are one row a product.
+const RANKED_ROWS_MAX: usize = 100_000;
 
 type Seen = View<Analytics>;
 
@@ -89,10 +95,41 @@ impl Analytics {
         ask: TopSelling,
         view: &Seen,
     ) -> Result<Listing<SalesView>, Rejection> {
-        match ask.by {
-            SalesOrder::Units => self.top(SALES_BY_UNITS, &ask.page, view),
-            SalesOrder::Revenue => self.top(SALES_BY_REVENUE, &ask.page, view),
+        let range = forwards(ask.range)?;
+        match (ask.by, range == Range::ALL) {
+            (SalesOrder::Units, true) => self.top(SALES_BY_UNITS, &ask.page, view),
+            (SalesOrder::Revenue, true) => self.top(SALES_BY_REVENUE, &ask.page, view),
+            (SalesOrder::Units, false) => {
+                self.top_within(range, |sales| sales.units, &ask.page, view)
+            }
+            (SalesOrder::Revenue, false) => {
+                self.top_within(range, |sales| sales.revenue, &ask.page, view)
+            }
         }
+    }
+
+    /// The products that sold best in a range of days, which no index has in their order.
+    fn top_within<I: TableKey + Ord + Copy>(
+        &self,
+        range: Range,
+        by: fn(&Sales) -> I,
+        page: &Page,
+        view: &Seen,
+    ) -> Result<Listing<SalesView>, Rejection> {
+        let books = self.books(view)?;
+        let (rows, shown) = (page.rows()?, page.after::<(I, ProductId)>()?);
+        let sums = sold_within(books.live, range, view)?.into_iter();
+        let mut ranked: Vec<_> = sums
+            .map(|(product, sales)| ((by(&sales), product), sales))
+            .filter(|(place, _)| shown.is_none_or(|last| *place < last))
+            .collect();
+        ranked.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        ranked.truncate(rows + 1);
+        let mut items = Vec::new();
+        for (place, sales) in ranked {
+            items.push((place, sold(place.1, sales, books.currency)?));
+        }
+        page.listing(items, |(key, _)| *key, |(_, item)| item)
     }
 
     fn top<I: TableKey + Copy>(
@@ -197,6 +234,54 @@ fn total(live: Generation, range: Range, view: &Seen) -> Result<Figures, Rejecti
         each(DAYS, days, view, |_, figures| Ok(sum.add(&figures)?))
     })?;
     Ok(sum)
+}
+
+/// What was sold of each product in a range of days.
+fn sold_within(
+    live: Generation,
+    range: Range,
+    view: &Seen,
+) -> Result<BTreeMap<ProductId, Sales>, Rejection> {
+    let mut sums: BTreeMap<ProductId, Sales> = BTreeMap::new();
+    let mut rows = 0;
+    let mut add = |product: ProductId, sales: &Sales| {
+        rows += 1;
+        if rows > RANKED_ROWS_MAX {
+            return Err(Rejection::invalid(
+                "too_many_sales",
+                "more products were sold on these days than can be ranked at once; ask for fewer \
+                 days, or for all by leaving from and to out",
+            ));
+        }
+        Ok(sums.entry(product).or_insert_with(Sales::none).add(sales)?)
+    };
+    let months = within(live, range.from.map(Day::month), range.to.map(Day::month));
+    each(MONTHS, months, view, |(_, month): (_, Month), figures| {
+        if figures.purchased == 0 {
+            return Ok(());
+        }
+        if range.covers(month) {
+            let of_month = Span::prefix(&(live, month));
+            return each(
+                SALES_OF_MONTHS,
+                of_month,
+                view,
+                |(_, (_, product)), sales| add(product, &sales),
+            );
+        }
+        let part = range.within(month);
+        let days = within(live, part.from, part.to);
+        each(DAYS, days, view, |(_, day): (_, Day), figures| {
+            if figures.purchased == 0 {
+                return Ok(());
+            }
+            let of_day = Span::prefix(&(live, day));
+            each(SALES_OF_DAYS, of_day, view, |(_, (_, product)), sales| {
+                add(product, &sales)
+            })
+        })
+    })?;
+    Ok(sums)
 }
 
 /// The rows of a generation from one period to another, both included.

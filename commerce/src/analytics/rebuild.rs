@@ -23,6 +23,7 @@ use super::projection::fold;
 use super::service::Analytics;
 use super::tables::{
     ACCOUNTS, BOOKS, Books, DAYS, FACTS, Generation, LEVELS, MONTHS, Rebuilding, SALES,
+    SALES_OF_DAYS, SALES_OF_MONTHS,
 };
 
 /// Facts that a step folds, or rows that it removes.
@@ -33,9 +34,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The rebuild, or the removal of what it has replaced, goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct RebuildStep {
+pub struct RebuildStep {
     /// Whether it is still this one's turn.
-    pub(super) chain: u32,
+    pub chain: u32,
 }
 
 timer!(RebuildStep, "analytics-rebuild-step", chain);
@@ -168,6 +169,8 @@ fn clear(books: &Books, cx: &mut Context<Analytics>) -> Result<bool, Rejection> 
     clear_table(DAYS, books, &mut left, cx)?;
     clear_table(MONTHS, books, &mut left, cx)?;
     clear_table(SALES, books, &mut left, cx)?;
+    clear_table(SALES_OF_DAYS, books, &mut left, cx)?;
+    clear_table(SALES_OF_MONTHS, books, &mut left, cx)?;
     clear_table(ACCOUNTS, books, &mut left, cx)?;
     clear_table(LEVELS, books, &mut left, cx)?;
     Ok(left == 0)

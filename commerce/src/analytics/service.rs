@@ -6,7 +6,7 @@ use super::facts::{Fact, What};
 use super::projection::fold;
 use super::tables::{
     ACCOUNTS, BOOKS, Books, DAYS, DAYS_WITH_REVENUE, FACTS, LEVELS, MONTHS, MONTHS_WITH_REVENUE,
-    SALES, SALES_BY_REVENUE, SALES_BY_UNITS,
+    SALES, SALES_BY_REVENUE, SALES_BY_UNITS, SALES_OF_DAYS, SALES_OF_MONTHS,
 };
 use crate::catalog::ProductViewed;
 use crate::inventory::StockAdjusted;
@@ -45,6 +45,8 @@ impl Service for Analytics {
             .table(SALES)
             .index(SALES_BY_UNITS)
             .index(SALES_BY_REVENUE)
+            .table(SALES_OF_DAYS)
+            .table(SALES_OF_MONTHS)
             .table(ACCOUNTS)
             .table(LEVELS);
         on.event(Self::order_created)

@@ -48,6 +48,13 @@ pub const SALES_BY_REVENUE: Index<(Generation, i128), (Generation, ProductId), S
         Some((*generation, sales.revenue))
     });
 
+/// What was sold of each product on a day.
+pub const SALES_OF_DAYS: Table<(Generation, (Day, ProductId)), Sales> = Table::new("sales_of_days");
+
+/// What was sold of each product in a month: sums of its days, so that long spans are fewer rows.
+pub const SALES_OF_MONTHS: Table<(Generation, (Month, ProductId)), Sales> =
+    Table::new("sales_of_months");
+
 /// What each customer has paid. Stays when the user is deleted: a financial record under an id
 /// that means nothing any more.
 pub const ACCOUNTS: Table<(Generation, UserId), Revenue> = Table::new("accounts");

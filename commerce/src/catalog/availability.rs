@@ -12,6 +12,11 @@
 //! | `StockReleased`, also when it expired | − | | |
 //! | `StockAdjusted` with reason `deducted` | | + | |
 //! | `StockAdjusted` otherwise | | | ± |
+//!
+//! What an order holds is forgotten when as much has left as was reserved. Goods that have left
+//! without a reservation wait for one that may only have been overtaken, but not for ever.
+
+use std::time::Duration;
 
 use redeliver::prelude::*;
 
@@ -21,6 +26,19 @@ use crate::ids::{OrderId, ProductId};
 use crate::inventory::{
     AdjustmentReason, InventoryReservationConfirmed, StockAdjusted, StockReleased, Units,
 };
+
+/// How long goods that have left wait for their reservation to be heard of: longer than inventory
+/// remembers it.
+const OVERTAKEN_FOR: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// No reservation is to be heard of any more for what has left for an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreservedForgotten {
+    /// For which.
+    pub order_id: OrderId,
+}
+
+timer!(UnreservedForgotten, "unreserved-forgotten", order_id);
 
 /// What an order holds of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +60,12 @@ impl Held {
     /// Whether all that was reserved has left, or nothing ever was: nothing more is to come.
     fn is_over(self) -> bool {
         self.reserved == self.left
+    }
+
+    /// Whether nothing is reserved any more, as far as is known, and yet it does not add up:
+    /// goods have left without a reservation, or once theirs was over.
+    fn is_unreserved(self) -> bool {
+        self.reserved <= 0 && !self.is_over()
     }
 }
 
@@ -95,6 +119,25 @@ impl Catalog {
         }
     }
 
+    /// Takes from what an order holds the goods that left without a reservation. They are gone
+    /// either way; only the row goes.
+    pub(super) fn forget_unreserved(
+        &self,
+        due: UnreservedForgotten,
+        cx: &mut Context<Self>,
+    ) -> Result<(), Rejection> {
+        let Some(mut lines) = cx.get(HELD, &due.order_id)? else {
+            return Ok(());
+        };
+        lines.retain(|line| !line.is_unreserved());
+        if lines.is_empty() {
+            cx.remove(HELD, &due.order_id)?;
+        } else {
+            cx.put(HELD, &due.order_id, &lines)?;
+        }
+        Ok(())
+    }
+
     /// How many of a product a buyer can have.
     pub(super) fn available(product: &ProductId, view: &View<Self>) -> Result<u64, Rejection> {
         let sum = view.get(AVAILABILITY, product)?.unwrap_or(0);
@@ -126,6 +169,9 @@ impl Catalog {
             self.add(product_id, taken - line.taken(), cx)?;
             if !line.is_over() {
                 lines.push(line);
+            }
+            if line.is_unreserved() {
+                cx.after(OVERTAKEN_FOR, UnreservedForgotten { order_id: order });
             }
         }
         match (before, lines.is_empty()) {

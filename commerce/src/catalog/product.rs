@@ -119,6 +119,23 @@ impl Product {
         }
     }
 
+    /// Whether it has this stock keeping unit, if one is said. It is what a product is known by
+    /// and never changes.
+    pub fn check_sku(&self, said: Option<&str>) -> Result<(), Rejection> {
+        match said {
+            Some(said) if said != self.sku => Err(Rejection::invalid(
+                "sku_fixed",
+                format!(
+                    "the stock keeping unit of this product is {} and stays; leave `sku` out, or \
+                     make another product",
+                    self.sku
+                ),
+            )
+            .with("field", "sku")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Puts it into a category, or out of it. Who can order a product can find it.
     pub fn categorise(&mut self, category: Option<CategoryId>) -> Result<(), Rejection> {
         if category.is_none() && self.status == ProductStatus::Published {

@@ -43,12 +43,20 @@ pub struct UpdateProduct {
     pub product_id: ProductId,
     /// The versions of which it must have one, if said.
     pub if_version: Option<Vec<u64>>,
+    /// The stock keeping unit that it must have, if said.
+    pub sku: Option<String>,
     /// Its name from now on.
     pub name: String,
     /// Its description from now on.
     pub description: String,
+    /// What one costs from now on; as before if not said.
+    pub price: Option<Money>,
     /// Where it is found from now on.
     pub category_id: Option<CategoryId>,
+    /// All its pictures from now on; as before if not said.
+    pub images: Option<Vec<Image>>,
+    /// All its attributes from now on; as before if not said.
+    pub attributes: Option<BTreeMap<String, String>>,
 }
 
 /// Changes what a product costs. Orders that were placed keep their price.

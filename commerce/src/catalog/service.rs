@@ -1,6 +1,5 @@
 //! The catalog service: what it is told by people, and what it then says.
 
-use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::category::Category;
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::ids::{CategoryId, ProductId};
 use crate::money::Currency;
+use crate::version::unchanged;
 
 /// Prices of one product that are kept; older ones go.
 pub const PRICES_MAX: u64 = 1_000;
@@ -69,7 +69,8 @@ impl Service for Catalog {
             .query(Self::categories);
         on.event(Self::reserved)
             .event(Self::released)
-            .event(Self::adjusted);
+            .event(Self::adjusted)
+            .timer(Self::forget_unreserved);
         on.publishes::<ProductCreated>()
             .publishes::<ProductUpdated>()
             .publishes::<ProductPriceChanged>()
@@ -141,12 +142,26 @@ impl Catalog {
     fn update(&self, new: UpdateProduct, cx: &mut Context<Self>) -> Result<ProductView, Rejection> {
         let name = product::name(&new.name)?;
         let description = product::description(&new.description)?;
+        let price = match new.price {
+            Some(price) => Some(product::price(price, self.currency)?),
+            None => None,
+        };
         let known = known_category(new.category_id, cx);
         change(new.product_id, new.if_version, cx, |product| {
             known?;
+            product.check_sku(new.sku.as_deref())?;
             product.categorise(new.category_id)?;
             product.name = name;
             product.description = description;
+            product.price = price.or(product.price);
+            if let Some(images) = new.images {
+                product.picture(images, true)?;
+            }
+            if let Some(attributes) = new.attributes {
+                product.attributes.clear();
+                let all = attributes.into_iter();
+                product.attribute(all.map(|(name, value)| (name, Some(value))).collect())?;
+            }
             Ok(())
         })
     }
@@ -381,20 +396,4 @@ fn id_taken(id: &ProductId) -> Rejection {
         "id_taken",
         format!("the id {id} is that of a product with another stock keeping unit; use another id"),
     )
-}
-
-/// Whether a thing is still the one, or one of those, that the caller has seen.
-fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "the {what} has version {version} by now, which is none of those asked for; look \
-                 at it and decide again"
-            ),
-        )
-        .with("version", version)),
-        Some(_) | None => Ok(()),
-    }
 }

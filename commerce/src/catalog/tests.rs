@@ -65,9 +65,13 @@ fn update(name: &str, category_id: Option<CategoryId>) -> UpdateProduct {
     UpdateProduct {
         product_id: MUG,
         if_version: None,
+        sku: None,
         name: name.to_owned(),
         description: String::new(),
+        price: None,
         category_id,
+        images: None,
+        attributes: None,
     }
 }
 

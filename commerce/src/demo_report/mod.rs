@@ -12,9 +12,9 @@ mod source;
 mod tables;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use toml::{Table, Value};
 
 use crate::cli::{Exit, Failure};
@@ -27,8 +27,8 @@ use source::Source;
 pub struct DemoReportArgs {
     /// Data directory: its ledger is read, and it is opened if no server answers
     /// [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new())]
+    data: Option<String>,
     /// Where the server is [default: http:// and what it is configured to listen on]
     #[arg(long, value_name = "URL", value_parser = authority)]
     url: Option<String>,
@@ -44,11 +44,10 @@ pub struct DemoReportArgs {
 impl DemoReportArgs {
     /// What the command line says of the configuration.
     pub fn flags(&self) -> Table {
-        let data = self.data.as_ref().map(|data| {
-            let data = data.to_string_lossy().into_owned();
-            ("data".to_owned(), Value::String(data))
-        });
-        data.into_iter().collect()
+        let data = self.data.clone();
+        data.map(|data| ("data".to_owned(), Value::String(data)))
+            .into_iter()
+            .collect()
     }
 }
 

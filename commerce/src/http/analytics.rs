@@ -34,8 +34,9 @@ pub(super) fn routes(on: &mut Table) {
         .about("Lists the months in which money moved, earliest first; months are whole.")
         .pages()
         .answers::<Listing<RevenueView>>(StatusCode::OK);
-    on.get("/analytics/products/top-selling", ANALYST, top_selling)
-        .about("Lists the products that sold best, over all days.")
+    let top = "/analytics/products/top-selling";
+    ranged(on.get(top, ANALYST, top_selling))
+        .about("Lists the products that sold best, by the days on which they were paid for.")
         .query("by", "`units` or `revenue`; units if left out.")
         .pages()
         .answers::<Listing<SalesView>>(StatusCode::OK);
@@ -92,12 +93,6 @@ async fn monthly(ask: Ask) -> Answer {
 }
 
 async fn top_selling(ask: Ask) -> Answer {
-    // Silence would pass for the figures of these days.
-    if ask.parameter("from").or(ask.parameter("to")).is_some() {
-        return Err(Problem::unprocessable(
-            "best-selling products are counted over all days; leave from and to out",
-        ));
-    }
     let by = match ask.parameter("by") {
         None => SalesOrder::default(),
         Some(text) => {
@@ -107,11 +102,9 @@ async fn top_selling(ask: Ask) -> Answer {
             })?
         }
     };
-    let page = ask.page()?;
-    answer::ok(
-        &ask.query(ask.shop.analytics(), TopSelling { by, page })
-            .await?,
-    )
+    let (range, page) = (range(&ask)?, ask.page()?);
+    let query = TopSelling { range, by, page };
+    answer::ok(&ask.query(ask.shop.analytics(), query).await?)
 }
 
 async fn lifetime_value(ask: Ask) -> Answer {

@@ -10,7 +10,9 @@ use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
+use utoipa::{PartialSchema, ToSchema};
 use warp::http::header::{CONTENT_TYPE, IF_MATCH};
 use warp::http::{HeaderMap, Method, StatusCode};
 
@@ -40,6 +42,23 @@ pub(super) struct Ask {
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
+
+/// A field that answers show and that a request does not change. What was shown can be sent back
+/// with it; whatever it says counts for nothing.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct Ignored(#[allow(dead_code, reason = "nobody looks at it")] IgnoredAny);
+
+impl PartialSchema for Ignored {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .read_only(true)
+            .description(Some("As it was shown, or anything else: ignored."))
+            .into()
+    }
+}
+
+impl ToSchema for Ignored {}
 
 /// Money in a request.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]

@@ -37,8 +37,8 @@ pub(super) fn routes(on: &mut Table) {
         .about("Exchanges a refresh token, once, for the next tokens.")
         .takes::<Refresh>()
         .answers::<Tokens>(StatusCode::OK);
-    on.post("/auth/logout", Access::Public, logout)
-        .about("Ends the session of the access token, or of a refresh token.")
+    on.post("/auth/logout", Access::Leaving, logout)
+        .about("Ends the session of the access token if it is good, and that of a refresh token.")
         .may_take::<Logout>()
         .answers_nothing(StatusCode::NO_CONTENT);
 }
@@ -148,9 +148,11 @@ async fn logout(ask: Ask) -> Answer {
     let shown = refresh_token.as_deref().map(RefreshSecret::read);
     if ask.caller.session.is_none() && shown.is_none() {
         return Err(Problem::unauthorized(
-            "send the access token as `Authorization: Bearer …`, or a refresh_token in the body",
+            "send the refresh_token in the body, or an access token that is still good as \
+             `Authorization: Bearer …`",
         ));
     }
+    // The refresh token is enough, whatever became of the access token.
     // A token that is none of ours, or whose session has ended, has nothing left to end.
     let of_refresh_token = shown.flatten().map(|(session, _)| session);
     for session in ask.caller.session.into_iter().chain(of_refresh_token) {

@@ -6,8 +6,8 @@
 
 use redeliver::http::Problem;
 use uuid::Uuid;
-use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
+use warp::http::{HeaderMap, StatusCode};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -60,6 +60,13 @@ impl Caller {
             Access::Public => Ok(Caller::of(shop, headers)
                 .await?
                 .unwrap_or_else(Caller::nobody)),
+            Access::Leaving => match Caller::of(shop, headers).await {
+                Ok(caller) => Ok(caller.unwrap_or_else(Caller::nobody)),
+                Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+                    Ok(Caller::nobody())
+                }
+                Err(problem) => Err(problem),
+            },
             Access::SignedIn => Caller::signed_in(shop, headers).await,
             Access::Only(role) => {
                 let caller = Caller::signed_in(shop, headers).await?;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::ask::{Ask, MoneyAsked};
+use super::ask::{Ask, Ignored, MoneyAsked};
 use super::table::{Access, Answer, Table};
 use super::views::Viewer;
 use super::{API, answer};
@@ -75,7 +75,7 @@ fn writing(on: &mut Table) {
         .takes::<NewProduct>()
         .answers::<ProductView>(StatusCode::CREATED);
     on.put("/catalog/products/{product_id}", WRITER, update)
-        .about("Describes a product otherwise.")
+        .about("Describes a product otherwise; what GET shows of it can be changed and sent back.")
         .takes::<ProductDescription>()
         .versioned()
         .answers::<ProductView>(StatusCode::OK);
@@ -117,8 +117,8 @@ fn writing(on: &mut Table) {
         .takes::<CategoryAsked>()
         .answers::<CategoryView>(StatusCode::CREATED);
     on.put("/catalog/categories/{category_id}", WRITER, update_category)
-        .about("Describes a category otherwise.")
-        .takes::<CategoryAsked>()
+        .about("Describes a category otherwise; what GET shows of it can be changed and sent back.")
+        .takes::<CategoryDescription>()
         .versioned()
         .answers::<CategoryView>(StatusCode::OK);
 }
@@ -242,25 +242,56 @@ async fn create(ask: Ask) -> Answer {
     Ok(answer::replayed(response, made.replayed))
 }
 
-/// A product described otherwise.
+/// A product described otherwise, as it was made or as GET shows it. `If-Match` keeps it from
+/// undoing a change that came between.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
 pub(super) struct ProductDescription {
+    /// The one it has, which never changes; another is refused.
+    sku: Option<String>,
+    /// Its name from now on.
     name: String,
+    /// Its description from now on; none if left out.
     #[serde(default)]
     description: String,
+    /// What one costs from now on. One that differs is a change of price like any other; left out
+    /// or null, the price stays.
+    price: Option<MoneyAsked>,
+    /// Where it is found from now on; nowhere if left out.
     category_id: Option<CategoryId>,
+    /// All its pictures from now on; left out, they stay.
+    images: Option<Vec<ImageAsked>>,
+    /// All its attributes from now on; left out, they stay.
+    attributes: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    id: Ignored,
+    #[serde(default)]
+    status: Ignored,
+    #[serde(default)]
+    available: Ignored,
+    #[serde(default)]
+    version: Ignored,
+    #[serde(default)]
+    created_at: Ignored,
+    #[serde(default)]
+    updated_at: Ignored,
 }
 
 async fn update(ask: Ask) -> Answer {
     let product_id = ask.id()?;
     let new: ProductDescription = ask.json()?;
+    let images = new.images;
     let command = UpdateProduct {
         product_id,
         if_version: ask.if_version()?,
+        sku: new.sku,
         name: new.name,
         description: new.description,
+        price: new.price.map(Into::into),
         category_id: new.category_id,
+        images: images.map(|images| images.into_iter().map(Into::into).collect()),
+        attributes: new.attributes,
     };
     change(&ask, command).await
 }
@@ -415,9 +446,29 @@ async fn create_category(ask: Ask) -> Answer {
     show_category(StatusCode::CREATED, &made)
 }
 
+/// A category described otherwise, as it was made or as GET shows it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
+pub(super) struct CategoryDescription {
+    name: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    id: Ignored,
+    #[serde(default)]
+    version: Ignored,
+    #[serde(default)]
+    created_at: Ignored,
+    #[serde(default)]
+    updated_at: Ignored,
+}
+
 async fn update_category(ask: Ask) -> Answer {
     let category_id = ask.id()?;
-    let CategoryAsked { name, description } = ask.json()?;
+    let CategoryDescription {
+        name, description, ..
+    } = ask.json()?;
     let command = UpdateCategory {
         category_id,
         if_version: ask.if_version()?,

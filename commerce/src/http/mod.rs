@@ -35,6 +35,7 @@ mod personal;
 mod preference;
 mod shipments;
 mod table;
+mod ui;
 mod users;
 mod views;
 mod webhooks;
@@ -57,6 +58,7 @@ use cors::Origins;
 use limits::{Counted, Limits};
 use table::{Found, Table};
 
+pub(crate) use ui::UI;
 pub use views::Views;
 pub(crate) use webhooks::receive as receive_webhook;
 
@@ -79,6 +81,7 @@ pub fn routes(
         .or(server::health(system.clone()))
         .or(server::metrics(system.clone()))
         .or(caller::operator(shop.clone()).and(server::admin(system)))
+        .or(ui::dashboard())
         .or(services(shop, table, limits));
     // Refusals too are answers that a page may look at.
     let answered = answered
@@ -175,6 +178,7 @@ fn table() -> Table {
     webhooks::routes(&mut on);
     events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
+    ui::tell_of_it(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);
     on

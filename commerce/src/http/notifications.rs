@@ -8,10 +8,11 @@ use utoipa::ToSchema;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::ask::{Ask, Nothing};
+use super::ask::{Ask, Ignored, Nothing};
 use super::table::{Access, Answer, Table};
 use super::{API, answer};
 use crate::identity::Role;
+use crate::identity::requests::UserById;
 use crate::ids::UserId;
 use crate::notification::administration::no_such_notification;
 use crate::notification::{
@@ -52,8 +53,8 @@ pub(super) fn routes(on: &mut Table) {
         Access::Only(Role::Admin),
         rewrite,
     )
-    .about("Writes a template anew.")
-    .takes::<TemplateAsked>()
+    .about("Writes a template anew; what GET shows of it can be changed and sent back.")
+    .takes::<TemplateRewritten>()
     .versioned()
     .answers::<TemplateView>(StatusCode::OK);
     on.post(
@@ -149,12 +150,50 @@ pub(super) struct TemplateAsked {
     subject: String,
     /// Its body.
     body: String,
-    /// Whether it is sent; if not said, a new one is not and an old one as before.
+    /// Whether it is sent; not if not said.
     active: Option<bool>,
 }
 
 impl From<TemplateAsked> for TemplateText {
     fn from(asked: TemplateAsked) -> TemplateText {
+        TemplateText {
+            name: asked.name,
+            event: asked.event,
+            channel: asked.channel,
+            subject: asked.subject,
+            body: asked.body,
+            active: asked.active,
+        }
+    }
+}
+
+/// A template written anew, as it was written or as GET shows it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
+pub(super) struct TemplateRewritten {
+    /// What people call it.
+    name: String,
+    /// What it tells of; a draft without one is never sent.
+    event: Option<Occasion>,
+    /// How it goes out.
+    channel: Channel,
+    /// Its subject.
+    subject: String,
+    /// Its body.
+    body: String,
+    /// Whether it is sent; as before if not said.
+    active: Option<bool>,
+    #[serde(default)]
+    id: Ignored,
+    #[serde(default)]
+    version: Ignored,
+    #[serde(default)]
+    variables: Ignored,
+}
+
+impl From<TemplateRewritten> for TemplateText {
+    fn from(asked: TemplateRewritten) -> TemplateText {
         TemplateText {
             name: asked.name,
             event: asked.event,
@@ -194,7 +233,7 @@ async fn template(ask: Ask) -> Answer {
 
 async fn rewrite(ask: Ask) -> Answer {
     let template_id = ask.id()?;
-    let text: TemplateAsked = ask.json()?;
+    let text: TemplateRewritten = ask.json()?;
     let command = RewriteTemplate {
         template_id,
         if_version: ask.if_version()?,
@@ -245,9 +284,11 @@ async fn preview(ask: Ask) -> Answer {
     answer::ok(&ask.query(ask.shop.notification(), query).await?)
 }
 
-/// What a user wants to be told of. What is left out is as it is for everybody.
+/// What a user wants to be told of. What is left out is as it is for everybody; what GET shows can
+/// be changed and sent back.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
 pub(super) struct PreferencesAsked {
     /// By e-mail; on unless said otherwise.
     email: Option<SwitchesAsked>,
@@ -255,6 +296,10 @@ pub(super) struct PreferencesAsked {
     sms: Option<SwitchesAsked>,
     /// By push message; off unless said otherwise.
     push: Option<SwitchesAsked>,
+    #[serde(default)]
+    user_id: Ignored,
+    #[serde(default)]
+    version: Ignored,
 }
 
 /// What a user wants to be told of by one channel.
@@ -323,7 +368,7 @@ impl From<PreferencesView> for PreferencesShown {
 }
 
 async fn preferences(ask: Ask) -> Answer {
-    let user_id = whose(&ask)?;
+    let user_id = whose(&ask).await?;
     let query = PreferencesOf { user_id };
     let view = ask.query(ask.shop.notification(), query).await?;
     let version = view.version;
@@ -331,7 +376,7 @@ async fn preferences(ask: Ask) -> Answer {
 }
 
 async fn prefer(ask: Ask) -> Answer {
-    let user_id = whose(&ask)?;
+    let user_id = whose(&ask).await?;
     let asked: PreferencesAsked = ask.json()?;
     let command = SetPreferences {
         user_id,
@@ -344,14 +389,17 @@ async fn prefer(ask: Ask) -> Answer {
     Ok(tagged(answer::replayed(response, replayed), version))
 }
 
-/// The user in the path, if the caller may know of that one.
-fn whose(ask: &Ask) -> Result<UserId, Problem> {
-    let user = ask.id()?;
-    if ask.caller.may_see(user, Role::Admin) {
-        Ok(user)
-    } else {
-        Err(no_such_user())
+/// The user in the path, if there is one and the caller may know of them. Nothing is kept for
+/// somebody whom no deletion will ever be heard of again.
+async fn whose(ask: &Ask) -> Result<UserId, Problem> {
+    let user_id = ask.id()?;
+    if !ask.caller.may_see(user_id, Role::Admin) {
+        return Err(no_such_user());
     }
+    if user_id != ask.caller.user {
+        ask.query(ask.shop.identity(), UserById { user_id }).await?;
+    }
+    Ok(user_id)
 }
 
 fn no_such_user() -> Problem {

@@ -98,7 +98,7 @@ fn operation_id(entry: &Entry) -> String {
 fn security(access: Access) -> Value {
     match access {
         // Without credentials, or with them.
-        Access::Public => json!([{}, { "bearer": [] }]),
+        Access::Public | Access::Leaving => json!([{}, { "bearer": [] }]),
         Access::Anyone => json!([{}]),
         Access::Signed => json!([]),
         Access::SignedIn | Access::Only(_) => json!([{ "bearer": [] }]),
@@ -169,14 +169,18 @@ fn responses(entry: &Entry) -> BTreeMap<String, Value> {
             Body::Json(shape) => Some(("application/json", json!({ "schema": reference(shape) }))),
             Body::Other(media_type) => Some((*media_type, json!({}))),
         };
-        let mut response = json!({
-            "description": status.canonical_reason().unwrap_or_default(),
-            "headers": answer_headers(entry, *status),
-        });
+        let response = responses
+            .entry(status.as_str().to_owned())
+            .or_insert_with(|| {
+                json!({
+                    "description": status.canonical_reason().unwrap_or_default(),
+                    "headers": answer_headers(entry, *status),
+                })
+            });
+        // One status may come with several kinds of bodies.
         if let Some((media_type, content)) = content {
-            response["content"] = json!({ media_type: content });
+            response["content"][media_type] = content;
         }
-        responses.insert(status.as_str().to_owned(), response);
     }
     if entry.answers.is_empty() {
         responses.insert("2XX".to_owned(), json!({ "description": "Done" }));

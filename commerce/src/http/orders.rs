@@ -20,7 +20,7 @@ use crate::identity::Role;
 use crate::ids::{OrderId, UserId};
 use crate::order::requests::{
     CancelOrder, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder, ResolveOrder,
-    RetryPayment, Timeline, TimelineOfOrder,
+    RetryPayment, TimelineEntry, TimelineOfOrder,
 };
 use crate::order::service::has_left;
 use crate::order::{Address, OrderStatus};
@@ -48,7 +48,8 @@ pub(super) fn routes(on: &mut Table) {
         .answers::<OrderShown>(StatusCode::OK);
     on.get("/orders/{order_id}/timeline", Access::SignedIn, timeline)
         .about("Tells what has happened to an order, oldest first.")
-        .answers::<Timeline>(StatusCode::OK);
+        .pages()
+        .answers::<Listing<TimelineEntry>>(StatusCode::OK);
     on.post("/orders/{order_id}/cancel", Access::SignedIn, cancel)
         .about("Cancels an order that has not left: what was done for it is undone.")
         .takes::<Cancellation>()
@@ -128,6 +129,7 @@ async fn timeline(ask: Ask) -> Answer {
     let query = TimelineOfOrder {
         order_id: ask.id()?,
         customer_id: whose(&ask),
+        page: ask.page()?,
     };
     answer::ok(&ask.query(ask.shop.order(), query).await?)
 }

@@ -26,6 +26,9 @@ pub(super) enum Access {
     Only(Role),
     /// Everybody, whatever credentials they show: who signs in anew may hold old ones.
     Anyone,
+    /// Everybody. Who shows good credentials is known by them; bad ones are none: who leaves has
+    /// often stayed too long.
+    Leaving,
     /// Other companies' systems, which sign what they send.
     Signed,
 }

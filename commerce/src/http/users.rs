@@ -8,7 +8,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::answer;
-use super::ask::Ask;
+use super::ask::{Ask, Ignored};
 use super::auth::{locked, problem};
 use super::table::{Access, Answer, Table};
 use crate::identity::accounts::{ContactChange, Profile};
@@ -112,9 +112,11 @@ async fn one(ask: Ask) -> Answer {
     show(&ask, view)
 }
 
-/// What changes of how a user is called or reached.
+/// What changes of how a user is called or reached. What GET shows can be changed and sent back;
+/// roles have a route of their own.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "what is ignored is not read")]
 pub(super) struct ProfileChange {
     /// Another e-mail address.
     email: Option<String>,
@@ -122,6 +124,16 @@ pub(super) struct ProfileChange {
     first_name: Option<String>,
     /// Another last name.
     last_name: Option<String>,
+    #[serde(default)]
+    id: Ignored,
+    #[serde(default)]
+    roles: Ignored,
+    #[serde(default)]
+    locked_until: Ignored,
+    #[serde(default)]
+    version: Ignored,
+    #[serde(default)]
+    created_at: Ignored,
 }
 
 async fn update(ask: Ask) -> Answer {
@@ -130,6 +142,7 @@ async fn update(ask: Ask) -> Answer {
         email,
         first_name,
         last_name,
+        ..
     } = ask.json()?;
     let change = ContactChange {
         email,
@@ -176,8 +189,9 @@ async fn change_password(ask: Ask) -> Answer {
     } = ask.json()?;
     let accounts = &ask.shop.accounts;
     let command = accounts.password_change(user_id, current_password, new_password);
-    let command = command.await.map_err(problem)?;
+    let (command, turn) = command.await.map_err(problem)?;
     let answered = ask.send(ask.shop.identity(), command).await?;
+    drop(turn);
     match answered.reply {
         PasswordOutcome::Changed => Ok(answer::replayed(answer::nothing(), answered.replayed)),
         PasswordOutcome::Wrong => Err(Problem::new(

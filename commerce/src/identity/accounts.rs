@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::credential::{Password, PasswordLength};
 use super::email::{EmailAddress, NoEmailAddress, normal};
+use super::guesses::{Guesses, Turn};
 use super::messages::Contact;
 use super::password_pool::{PasswordPool, PoolError};
 use super::requests::{
@@ -43,6 +44,8 @@ pub struct Accounts {
     pub keyring: Keyring,
     /// Where passwords are compared.
     pub passwords: PasswordPool,
+    /// Whose turn it is to be compared.
+    pub guesses: Guesses,
     /// How users show who they are.
     pub tokens: AccessTokens,
 }
@@ -231,6 +234,8 @@ impl Accounts {
     /// Lets somebody in who shows a password.
     pub async fn log_in(&self, email: &str, password: Password) -> Result<Entry, AccountError> {
         let email = self.fingerprint(email);
+        // Until the outcome counts: the next one asks whether the address is locked by it.
+        let _turn = self.guesses.turn(email).await?;
         let compared = self.identity.query(CredentialOf { email }).await?;
         if let Some(until) = compared.locked_until {
             return Ok(Entry::Locked { until });
@@ -294,26 +299,40 @@ impl Accounts {
         }
     }
 
-    /// The command for another password: whether the present one was shown is its own affair.
+    /// The command for another password: whether the present one was shown is its own affair. Who
+    /// sends it keeps the turn until it is answered.
     pub async fn password_change(
         &self,
         user_id: UserId,
         current: Password,
         new: Password,
-    ) -> Result<ChangePassword, AccountError> {
+    ) -> Result<(ChangePassword, Turn), AccountError> {
         new.check()?;
+        let email = self
+            .identity
+            .query(CredentialOfUser { user_id })
+            .await?
+            .email;
+        let turn = self.guesses.turn(email).await?;
         let compared = self.identity.query(CredentialOfUser { user_id }).await?;
         let (proof, credential) = compared.known.unzip();
-        let credential = credential.and_then(|sealed| self.keyring.open_sealed(&sealed).ok());
-        let matches = self.passwords.compare(current, credential).await?;
+        let matches = match compared.locked_until {
+            // The command is refused whatever was shown.
+            Some(_) => false,
+            None => {
+                let opened = credential.and_then(|sealed| self.keyring.open_sealed(&sealed).ok());
+                self.passwords.compare(current, opened).await?
+            }
+        };
         let credential = self.passwords.hash(new).await?;
-        Ok(ChangePassword {
+        let command = ChangePassword {
             user_id,
             shown: proof
                 .filter(|_| matches)
                 .map(|proof| proof.credential_version),
             credential: self.keyring.seal(user_id, &credential)?,
-        })
+        };
+        Ok((command, turn))
     }
 
     /// The command for another way to call or reach a user.

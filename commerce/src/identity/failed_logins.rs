@@ -2,7 +2,9 @@
 //!
 //! Only failures count. The library that limits other requests counts whoever asks it, so it
 //! cannot be asked before anybody knows whether a login fails; this one looks first and counts
-//! afterwards. It keeps one instant an address: when its failures so far are made up for
+//! afterwards. Of logins that are under way together none is refused for the others, as they may
+//! all be good: if they fail, as many as the password pool takes, all of them count, and the wait
+//! is as much longer. It keeps one instant an address: when its failures so far are made up for
 //! (a generic cell rate algorithm).
 
 use std::collections::HashMap;

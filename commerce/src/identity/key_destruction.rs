@@ -9,9 +9,9 @@ use crate::ids::UserId;
 
 /// Destroy a user's key. Planned in the turn that deletes the user, so no crash keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DestroyKey {
+pub struct DestroyKey {
     /// Whose.
-    pub(super) user_id: UserId,
+    pub user_id: UserId,
 }
 
 impl Activity<Identity> for DestroyKey {

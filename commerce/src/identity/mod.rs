@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! e-mail, password ─▶ Accounts ── CredentialOf ──▶ identity
-//!                        │  compare (argon2id, bounded)
+//!                        │  compare (argon2id, bounded, one at a time for an address)
 //!                        ╰── FinishLogin ────────▶ decides: in, wrong, locked
 //! ```
 //!
@@ -17,7 +17,8 @@ pub mod accounts;
 pub mod credential;
 pub mod email;
 pub mod failed_logins;
-mod key_destruction;
+pub mod guesses;
+pub mod key_destruction;
 pub mod lockout;
 pub mod messages;
 pub mod password_pool;

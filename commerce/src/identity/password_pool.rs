@@ -2,9 +2,11 @@
 //!
 //! argon2id is slow and takes memory on purpose, so it runs on a few threads of its own, never
 //! in a turn and never on the threads that answer requests. Few may wait; further ones are told
-//! to come back, so that a flood of logins slows logins and nothing else.
+//! to come back, so that a flood of logins slows logins and nothing else. Passwords to be hashed
+//! wait in places of their own: a flood of strangers who register sends away nobody who signs in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -22,7 +24,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub struct PoolConfig {
     /// Comparisons at a time.
     pub workers: usize,
-    /// Further ones that wait.
+    /// Further ones that wait; as many again to hash one.
     pub waiting_max: usize,
     /// Memory of a comparison in KiB.
     pub memory_kib: u32,
@@ -62,8 +64,19 @@ pub enum PoolError {
 #[derive(Debug, Clone)]
 pub struct PasswordPool {
     argon2: Arc<Argon2<'static>>,
-    places: Arc<Semaphore>,
+    to_hash: Arc<Semaphore>,
+    to_compare: Arc<Semaphore>,
     workers: Arc<Semaphore>,
+    compared: Arc<AtomicU64>,
+}
+
+impl PoolError {
+    /// Too many wait already.
+    pub(super) fn busy() -> PoolError {
+        PoolError::Busy {
+            retry_after: COME_BACK,
+        }
+    }
 }
 
 impl PasswordPool {
@@ -91,14 +104,16 @@ impl PasswordPool {
             .min(Semaphore::MAX_PERMITS);
         Ok(PasswordPool {
             argon2: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
-            places: Arc::new(Semaphore::new(places)),
+            to_hash: Arc::new(Semaphore::new(places)),
+            to_compare: Arc::new(Semaphore::new(places)),
             workers: Arc::new(Semaphore::new(workers)),
+            compared: Arc::default(),
         })
     }
 
     /// What is kept of a password.
     pub async fn hash(&self, password: Password) -> Result<Credential, PoolError> {
-        self.run(move |argon2| {
+        self.run(&self.to_hash, move |argon2| {
             let hash = argon2.hash_password(password.bytes()).map_err(failed)?;
             Ok(Credential(hash.to_string()))
         })
@@ -111,7 +126,9 @@ impl PasswordPool {
         password: Password,
         with: Option<Credential>,
     ) -> Result<bool, PoolError> {
-        self.run(move |argon2| {
+        let compared = self.compared.clone();
+        self.run(&self.to_compare, move |argon2| {
+            compared.fetch_add(1, Ordering::Relaxed);
             let known = with.is_some();
             let Credential(text) = with.unwrap_or_else(|| nothing(argon2.params()));
             let hash = PasswordHash::new(&text).map_err(failed)?;
@@ -124,14 +141,18 @@ impl PasswordPool {
         .await
     }
 
+    /// How many passwords were compared by now.
+    pub fn compared(&self) -> u64 {
+        self.compared.load(Ordering::Relaxed)
+    }
+
     async fn run<T: Send + 'static>(
         &self,
+        places: &Arc<Semaphore>,
         work: impl FnOnce(&Argon2<'static>) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
-        let busy = |_| PoolError::Busy {
-            retry_after: COME_BACK,
-        };
-        let place: OwnedSemaphorePermit = self.places.clone().try_acquire_owned().map_err(busy)?;
+        let place = places.clone().try_acquire_owned();
+        let place: OwnedSemaphorePermit = place.map_err(|_| PoolError::busy())?;
         let worker = self.workers.clone().acquire_owned().await.map_err(failed)?;
         let argon2 = self.argon2.clone();
         // Work that has begun goes on when its caller has gone, and keeps its place until then.
@@ -197,12 +218,18 @@ mod tests {
     #[tokio::test]
     async fn more_than_may_wait_are_sent_away() {
         let pool = PasswordPool::new(CHEAP).unwrap();
-        let places = pool.places.clone();
+        let places = pool.to_hash.clone();
         let both = places.acquire_many(2).await.unwrap();
         let refused = pool.hash(Password::new("x")).await.unwrap_err();
         assert!(matches!(refused, PoolError::Busy { .. }));
+        // Who signs in does not notice that so many register.
+        assert!(!pool.compare(Password::new("x"), None).await.unwrap());
         drop(both);
         pool.hash(Password::new("x")).await.unwrap();
+        let places = pool.to_compare.clone();
+        let _both = places.acquire_many(2).await.unwrap();
+        let refused = pool.compare(Password::new("x"), None).await.unwrap_err();
+        assert!(matches!(refused, PoolError::Busy { .. }));
     }
 
     #[test]

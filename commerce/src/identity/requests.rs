@@ -215,6 +215,8 @@ pub struct CredentialOfUser {
 /// What a password is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
+    /// For which address wrong ones count.
+    pub email: Fingerprint,
     /// The user's hash and what it proves; `None` if nobody has the address.
     pub known: Option<(Proof, Sealed<Credential>)>,
     /// Until when nothing needs to be compared, as nobody is let in.

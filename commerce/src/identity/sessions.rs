@@ -26,6 +26,7 @@ impl Identity {
         match user_of(ask.email, view)? {
             Some(user_id) => self.compared(user_id, ask.email, view),
             None => Ok(Compared {
+                email: ask.email,
                 known: None,
                 locked_until: self.locked_until(ask.email, view)?,
             }),
@@ -53,6 +54,7 @@ impl Identity {
             credential_version: user.credential_version,
         };
         Ok(Compared {
+            email,
             known: Some((proof, user.credential)),
             locked_until: self.locked_until(email, view)?,
         })

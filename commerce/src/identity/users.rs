@@ -1,6 +1,5 @@
 //! What becomes of users: they register, change, get roles, and are deleted.
 
-use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::key_destruction::DestroyKey;
@@ -14,6 +13,7 @@ use super::service::Identity;
 use super::tables::{ADMINS, DELETED_USERS, FIRST_ADMIN, LOCKOUTS, USERS, USERS_BY_EMAIL, User};
 use crate::ids::UserId;
 use crate::privacy::Fingerprint;
+use crate::version::unchanged;
 
 impl Identity {
     pub(super) fn register(
@@ -81,7 +81,11 @@ impl Identity {
     ) -> Result<UserView, Rejection> {
         let id = update.user_id;
         let mut user = find(id, cx)?;
-        unchanged(id, &user, update.if_version.as_deref())?;
+        unchanged(
+            &format!("user {id}"),
+            user.version,
+            update.if_version.as_deref(),
+        )?;
         if user.version != update.made_from {
             return Err(Rejection::conflict(
                 "changed_meanwhile",
@@ -115,7 +119,11 @@ impl Identity {
     ) -> Result<UserView, Rejection> {
         let id = set.user_id;
         let mut user = find(id, cx)?;
-        unchanged(id, &user, set.if_version.as_deref())?;
+        unchanged(
+            &format!("user {id}"),
+            user.version,
+            set.if_version.as_deref(),
+        )?;
         let roles = in_order(set.roles);
         if user.roles.contains(&Role::Admin) && !roles.contains(&Role::Admin) {
             not_the_last_admin(cx)?;
@@ -135,7 +143,11 @@ impl Identity {
     ) -> Result<(), Rejection> {
         let (id, at) = (delete.user_id, cx.now());
         let user = find(id, cx)?;
-        unchanged(id, &user, delete.if_version.as_deref())?;
+        unchanged(
+            &format!("user {id}"),
+            user.version,
+            delete.if_version.as_deref(),
+        )?;
         if user.roles.contains(&Role::Admin) {
             not_the_last_admin(cx)?;
         }
@@ -224,23 +236,6 @@ fn not_the_last_admin(cx: &Context<Identity>) -> Result<(), Rejection> {
         "last_admin",
         "this is the last administrator; give the role `admin` to somebody else first",
     ))
-}
-
-/// Whether the user is still the one, or one of those, that the caller has seen.
-fn unchanged(id: UserId, user: &User, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&user.version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "user {id} has version {} by now, which is none of those asked for; look at it \
-                 and decide again",
-                user.version
-            ),
-        )
-        .with("version", user.version)),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn email_taken() -> Rejection {

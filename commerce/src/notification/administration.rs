@@ -17,9 +17,10 @@ use super::tables::{
     CONTACTS, ContactOf, NOTIFICATIONS, NOTIFICATIONS_BY_RECIPIENT, PREFERENCES, Preferred,
     TEMPLATES, TEMPLATES_BY_OCCASION, recipient,
 };
-use super::templates::{Template, no_event, unchanged};
+use super::templates::{Template, no_event};
 use crate::ids::{NotificationId, TemplateId, UserId};
 use crate::page::{Listing, from_hex};
+use crate::version::unchanged;
 
 /// Templates that people may write beside the program's own.
 const TEMPLATES_MAX: usize = 200;

@@ -3,7 +3,7 @@
 //! Every active template of an occasion is sent. To say something in other words, change the
 //! template; to say it otherwise for a while, deactivate it and activate another.
 
-use redeliver::{Rejection, RejectionKind};
+use redeliver::Rejection;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{PreviewView, TemplateText, TemplateView};
@@ -204,22 +204,6 @@ impl Template {
     }
 }
 
-/// Refuses a change that was decided on another version.
-pub fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "{what} has version {version} by now, which is none of those asked for; look at \
-                 it and decide again"
-            ),
-        )
-        .with("version", version)),
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// A draft tells of nothing.
 pub fn no_event() -> Rejection {
     Rejection::invalid(
@@ -300,13 +284,5 @@ mod tests {
             template.preview(&unknown).unwrap_err().code,
             "unknown_variable"
         );
-    }
-
-    #[test]
-    fn a_change_decided_on_another_version_is_refused() {
-        assert!(unchanged("it", 3, None).is_ok());
-        assert!(unchanged("it", 3, Some(&[1, 3])).is_ok());
-        let error = unchanged("it", 3, Some(&[2])).unwrap_err();
-        assert_eq!(error.kind, RejectionKind::Precondition);
     }
 }

@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::deletion::still_there;
 use super::pricing::{self, LINES_MAX};
-use super::service::{Orders, unchanged};
+use super::service::Orders;
 use super::tables::{CARTS, PRICES, Price};
 use super::{Address, OrderItem, OrderView, PlaceOrder, ProductAddedToCart};
 use crate::ids::{ProductId, UserId};
 use crate::money::{Currency, Money};
 use crate::payment::SealedMethod;
 use crate::privacy::Sealed;
+use crate::version::unchanged;
 
 /// Puts so many of a product into the cart, in the place of what is there of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

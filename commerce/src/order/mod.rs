@@ -40,7 +40,7 @@ pub use messages::{
 };
 pub use requests::{
     CancelOrder, ListedProduct, OrderById, OrderItem, OrderView, OrdersList, PlaceOrder,
-    PriceOfProduct, ResolveOrder, RetryPayment, Timeline, TimelineEntry, TimelineOfOrder,
+    PriceOfProduct, ResolveOrder, RetryPayment, TimelineEntry, TimelineOfOrder,
 };
 pub use service::Orders;
 pub use status::OrderStatus;

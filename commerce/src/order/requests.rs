@@ -203,13 +203,8 @@ pub struct TimelineOfOrder {
     pub order_id: OrderId,
     /// Whose it must be.
     pub customer_id: Option<UserId>,
-}
-
-/// What has happened to an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Timeline {
-    /// Oldest first.
-    pub items: Vec<TimelineEntry>,
+    /// Which part.
+    pub page: Page,
 }
 
 /// One thing that happened to an order.
@@ -238,4 +233,4 @@ command!(ResolveOrder, "resolve-order", order_id, OrderView);
 query!(OrderById, "order-by-id", OrderView);
 query!(OrdersList, "orders-list", Listing<OrderView>);
 query!(PriceOfProduct, "price-of-product", ListedProduct);
-query!(TimelineOfOrder, "timeline-of-order", Timeline);
+query!(TimelineOfOrder, "timeline-of-order", Listing<TimelineEntry>);

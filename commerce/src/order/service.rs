@@ -1,6 +1,5 @@
 //! The order service: what it is told and asked by people.
 
-use redeliver::RejectionKind;
 use redeliver::prelude::*;
 
 use super::change::{self, Note};
@@ -15,12 +14,13 @@ use super::tables::{
 use super::{
     CancelOrder, OrderById, OrderCancelled, OrderConfirmed, OrderCreated, OrderDelivered,
     OrderShipped, OrderStatus, OrderView, OrdersList, PlaceOrder, ProductAddedToCart,
-    ProductPurchased, ResolveOrder, RetryPayment, Timeline, TimelineOfOrder,
+    ProductPurchased, ResolveOrder, RetryPayment, TimelineEntry, TimelineOfOrder,
 };
 use crate::ids::{OrderId, UserId};
 use crate::money::Currency;
 use crate::page::Listing;
 use crate::payment::{CapturePayment, Payment};
+use crate::version::unchanged;
 
 /// Orders, their way through the services, and the prices they are accepted at.
 #[derive(Debug, Clone)]
@@ -344,14 +344,16 @@ impl Orders {
         }
     }
 
-    fn timeline(&self, ask: TimelineOfOrder, view: &View<Self>) -> Result<Timeline, Rejection> {
-        let id = ask.order_id;
-        find(&id, ask.customer_id, view)?;
-        let span = Span::prefix(&id).limit(change::ENTRIES_MAX as usize);
-        let entries = view.scan(TIMELINE, &span)?.into_iter();
-        Ok(Timeline {
-            items: entries.map(|(_, entry)| entry.shown).collect(),
-        })
+    fn timeline(
+        &self,
+        ask: TimelineOfOrder,
+        view: &View<Self>,
+    ) -> Result<Listing<TimelineEntry>, Rejection> {
+        find(&ask.order_id, ask.customer_id, view)?;
+        let span = Span::prefix(&ask.order_id);
+        let rows = view.scan(TIMELINE, &ask.page.of::<(OrderId, u32)>(span)?)?;
+        ask.page
+            .listing(rows, |(key, _)| *key, |(_, entry)| entry.shown)
     }
 }
 
@@ -391,22 +393,6 @@ fn facts(id: &OrderId, view: &View<Orders>) -> Result<OrderFacts, Rejection> {
 fn show(id: &OrderId, view: &View<Orders>) -> Result<OrderView, Rejection> {
     let order = find(id, None, view)?;
     Ok(order.view(*id, facts(id, view)?))
-}
-
-/// Whether something is still as the caller has seen it, in one of these versions.
-pub(super) fn unchanged(what: &str, version: u64, seen: Option<&[u64]>) -> Result<(), Rejection> {
-    match seen {
-        Some(seen) if !seen.contains(&version) => Err(Rejection::new(
-            RejectionKind::Precondition,
-            "version_changed",
-            format!(
-                "{what} has version {version} by now, which is none of those asked for; look at \
-                 it and decide again"
-            ),
-        )
-        .with("version", version)),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn no_such_order(id: &OrderId) -> Rejection {

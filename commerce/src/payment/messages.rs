@@ -152,9 +152,9 @@ pub struct CapturePayment {
     pub order_id: OrderId,
 }
 
-/// What the provider tells us by itself.
+/// What the provider tells us by itself. It may tell more than we read: whose system this is may
+/// add fields at any time, and the signature covers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ProviderWebhook {
     /// The provider's id of the event; told twice, it counts once.
     pub id: String,

@@ -4,6 +4,10 @@
 //! order is undone. The provider does each of these as an activity; what it answers, says by
 //! webhook, or says when asked later are three ways to learn the same thing, and the first one
 //! counts. An order that was undone is never charged, whatever arrives after that.
+//!
+//! Of persons it keeps the customer's id, which means nothing once the user is deleted; a card is
+//! kept sealed, and only for as long as its authorisation is on its way. So a deletion is nothing
+//! that this service has to hear of: the records are the books, and stay.
 
 pub mod activities;
 pub mod decisions;

@@ -2,6 +2,10 @@
 //!
 //! A confirmed order gets one parcel, and a person sends it off. Until then it can be cancelled;
 //! from then on a cancellation is refused, and exactly one of the two is true of every order.
+//!
+//! Of persons it keeps the customer's id and, sealed, where the parcel goes. A deletion destroys
+//! the key of that, so this service does not have to hear of it: the parcel shows no address any
+//! more, and goes on.
 
 pub mod carrier;
 pub mod messages;

@@ -56,7 +56,7 @@ impl Complaints {
             for line in world.ledger.iter().filter(|line| line["order_id"] == **id) {
                 text.push_str(&format!("  ledger   {line}\n"));
             }
-            let timeline = client.get(&format!("/api/v1/orders/{id}/timeline"));
+            let timeline = client.get(&format!("/api/v1/orders/{id}/timeline?limit=200"));
             if timeline.status == 200 {
                 for entry in timeline.json()["items"].as_array().unwrap() {
                     text.push_str(&format!("  timeline {entry}\n"));

@@ -99,16 +99,30 @@ pub async fn every_order(world: &mut World) -> Vec<OrderView> {
     every::<Orders, _, _>(world, list).await
 }
 
+async fn whole_timeline(world: &mut World, order_id: OrderId) -> Vec<TimelineEntry> {
+    let mut page = Page::default();
+    let mut entries = Vec::new();
+    loop {
+        let ask = TimelineOfOrder {
+            order_id,
+            customer_id: None,
+            page: page.clone(),
+        };
+        let part = world.ask::<Orders, _>(ask).await.unwrap();
+        entries.extend(part.items);
+        page.cursor = match part.next_cursor {
+            Some(cursor) => Some(cursor),
+            None => return entries,
+        };
+    }
+}
+
 async fn known(world: &mut World) -> BTreeMap<OrderId, Known> {
     let provider = world.provider.sums().await;
     let mut known = BTreeMap::new();
     for order in every_order(world).await {
         let order_id = order.id;
-        let ask = TimelineOfOrder {
-            order_id,
-            customer_id: None,
-        };
-        let timeline = world.ask::<Orders, _>(ask).await.unwrap().items;
+        let timeline = whole_timeline(world, order_id).await;
         let payment = world.payment(order_id).await;
         let provider = provider.get(&order_id).copied().unwrap_or_default();
         let all = Known {

@@ -149,6 +149,14 @@ impl Segment {
         })
     }
 
+    /// Whether its head can be read and names the number that it begins with.
+    pub(super) fn has_head(&self) -> Result<bool, StoreError> {
+        let mut head = [0; HEAD_BYTES];
+        let read = self.read_at(0, &mut head)?;
+        let named = parse_head(&head).is_some_and(|(_, first, _)| first == self.first);
+        Ok(read == HEAD_BYTES && named)
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
@@ -334,7 +342,7 @@ impl Index {
         missing
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.runs.last().map_or(HEAD_BYTES as u64, |run| run.end)
     }
 }

@@ -111,6 +111,13 @@ impl<'a> JournalReader<'a> {
             .collect()
     }
 
+    /// Where its segments are and what they say about themselves.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&Path, &SegmentHeader)> {
+        self.segments
+            .iter()
+            .map(|segment| (segment.path.as_path(), &segment.header))
+    }
+
     /// Verifies everything behind `from` and finds the end.
     pub(crate) fn survey(&self, from: Position) -> Result<Survey, OpenError> {
         let start = self.segment_of(from)?;

@@ -157,7 +157,8 @@ fn the_best_selling_products_come_first_by_units_or_by_revenue() {
     kit.event(purchased(1, 4, eur(10), NOON));
     let mut first = |by, limit, cursor| {
         let page = page(limit, cursor);
-        kit.query(TopSelling { by, page }).unwrap()
+        let range = Range::ALL;
+        kit.query(TopSelling { range, by, page }).unwrap()
     };
     let places = |listing: &crate::page::Listing<super::super::SalesView>| {
         let products = listing.items.iter();
@@ -172,6 +173,40 @@ fn the_best_selling_products_come_first_by_units_or_by_revenue() {
     let top = first(SalesOrder::Revenue, 1, None);
     assert_eq!(places(&top), [(product(2), 1)]);
     assert_eq!(top.items[0].revenue, eur(900));
+}
+
+#[test]
+fn a_range_of_days_has_best_selling_products_of_its_own() {
+    let mut kit = kit();
+    kit.event(purchased(1, 9, eur(10), "2026-01-31T23:59:59Z"));
+    kit.event(purchased(2, 2, eur(900), "2026-02-01T00:00:00Z"));
+    kit.event(purchased(3, 3, eur(1), "2026-03-05T12:00:00Z"));
+    kit.event(purchased(2, 2, eur(900), "2026-03-06T12:00:00Z"));
+    kit.event(purchased(1, 1, eur(10), "2026-03-07T12:00:00Z"));
+    let mut top = |from: Option<&str>, to: Option<&str>, by, cursor| {
+        let range = Range {
+            from: from.map(day),
+            to: to.map(day),
+        };
+        let page = page(2, cursor);
+        let listing = kit.query(TopSelling { range, by, page }).unwrap();
+        let items = listing.items.iter();
+        let sold = items.map(|item| (item.product_id, item.units));
+        (sold.collect::<Vec<_>>(), listing.next_cursor)
+    };
+    let (units, revenue) = (SalesOrder::Units, SalesOrder::Revenue);
+    let february = (Some("2026-02-01"), Some("2026-02-28"));
+    let found = top(february.0, february.1, units, None);
+    assert_eq!(found, (vec![(product(2), 2)], None));
+    let (found, more) = top(Some("2026-02-01"), None, units, None);
+    assert_eq!(found, [(product(2), 4), (product(3), 3)]);
+    let found = top(Some("2026-02-01"), None, units, more);
+    assert_eq!(found, (vec![(product(1), 1)], None));
+    let (found, _) = top(None, Some("2026-03-05"), revenue, None);
+    assert_eq!(found, [(product(2), 2), (product(1), 9)]);
+    let found = top(Some("2026-03-06"), Some("2026-03-06"), units, None);
+    assert_eq!(found, (vec![(product(2), 2)], None));
+    assert!(top(Some("2026-03-08"), None, revenue, None).0.is_empty());
 }
 
 #[test]

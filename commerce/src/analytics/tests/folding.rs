@@ -7,9 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::facts::Fact;
-use super::super::tables::{FACTS, Generation, LEVELS, SALES, SALES_BY_REVENUE, SALES_BY_UNITS};
-use super::super::{Rebuild, RebuildProgress};
+use super::super::tables::{
+    FACTS, Generation, LEVELS, SALES, SALES_BY_REVENUE, SALES_BY_UNITS, SALES_OF_DAYS,
+    SALES_OF_MONTHS,
+};
+use super::super::{Range, Rebuild, RebuildProgress, SalesOrder, TopSelling};
 use super::*;
+use crate::page::Page;
 
 /// An event of any kind.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -74,6 +78,8 @@ pub(super) fn live_bytes(kit: &mut Kit) -> Vec<(&'static str, Vec<u8>, Vec<u8>)>
     bytes(DAYS, live, kit, &mut rows);
     bytes(MONTHS, live, kit, &mut rows);
     bytes(SALES, live, kit, &mut rows);
+    bytes(SALES_OF_DAYS, live, kit, &mut rows);
+    bytes(SALES_OF_MONTHS, live, kit, &mut rows);
     bytes(ACCOUNTS, live, kit, &mut rows);
     bytes(LEVELS, live, kit, &mut rows);
     let span = redeliver::Span::prefix(&live).limit(usize::MAX);
@@ -128,6 +134,8 @@ pub(super) fn generations(kit: &mut Kit) -> std::collections::BTreeSet<Generatio
     found.extend(kit.rows(DAYS).into_iter().map(|((of, _), _)| of));
     found.extend(kit.rows(MONTHS).into_iter().map(|((of, _), _)| of));
     found.extend(kit.rows(SALES).into_iter().map(|((of, _), _)| of));
+    found.extend(kit.rows(SALES_OF_DAYS).into_iter().map(|((of, _), _)| of));
+    found.extend(kit.rows(SALES_OF_MONTHS).into_iter().map(|((of, _), _)| of));
     found.extend(kit.rows(ACCOUNTS).into_iter().map(|((of, _), _)| of));
     found.extend(kit.rows(LEVELS).into_iter().map(|((of, _), _)| of));
     found
@@ -145,6 +153,32 @@ proptest! {
         events.into_iter().for_each(|event| event.tell(&mut one));
         shuffled.into_iter().for_each(|event| event.tell(&mut other));
         prop_assert_eq!(live_bytes(&mut one), live_bytes(&mut other));
+    }
+
+    #[test]
+    fn what_was_sold_on_some_days_is_what_was_bought_on_them(
+        events in prop::collection::vec(any(), 0..200),
+        (from, to) in (0..150i64, 0..150i64),
+    ) {
+        let first = at("2025-12-20T00:00:00Z");
+        let nth = |n: i64| Day::of(Timestamp(first.0 + n * 86_400_000_000));
+        let range = Range { from: Some(nth(from.min(to))), to: Some(nth(from.max(to))) };
+        let mut bought = std::collections::BTreeMap::new();
+        for event in &events {
+            if let Told::Purchased(event) = event
+                && range.from <= Some(Day::of(event.at))
+                && Some(Day::of(event.at)) <= range.to
+            {
+                *bought.entry(event.product_id).or_insert(0) += u64::from(event.quantity);
+            }
+        }
+        let mut kit = kit();
+        events.into_iter().for_each(|event| event.tell(&mut kit));
+        let (by, page) = (SalesOrder::Units, Page::default());
+        let top = kit.query(TopSelling { range, by, page }).unwrap().items;
+        prop_assert!(top.is_sorted_by(|one, next| one.units >= next.units));
+        let told = top.into_iter().map(|item| (item.product_id, item.units));
+        prop_assert_eq!(told.collect::<std::collections::BTreeMap<_, _>>(), bought);
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn a_list_that_is_being_read_goes_on_after_a_rebuild() {
         Told::Purchased(purchased(n, n as u32, eur(1), NOON)).tell(&mut kit);
     });
     let ask = |cursor| TopSelling {
+        range: Range::ALL,
         by: SalesOrder::Units,
         page: Page {
             limit: Some(2),

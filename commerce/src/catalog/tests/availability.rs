@@ -10,7 +10,7 @@ use crate::catalog::tables::{AVAILABILITY, HELD};
 use crate::ids::{OrderId, ShipmentId, UserId};
 use crate::inventory::{
     AdjustStock, AdjustmentReason, Inventory, InventoryReservationConfirmed, ReleaseCause,
-    StockAdjusted, StockOfProduct, StockReleased, Units,
+    StockAdjusted, StockOfProduct, StockReleased, Units, tables::RESERVATIONS,
 };
 use crate::order::{InventoryReservationReleased, InventoryReservationRequested};
 use crate::shipping::{ReturnedItem, ShipmentDispatched, ShipmentReturned};
@@ -104,6 +104,21 @@ fn a_reservation_that_is_confirmed_again_counts_once() {
         .reply();
     kit.event(committed).reply();
     assert_eq!(available(&mut kit), 6);
+    assert!(kit.rows(HELD).is_empty());
+}
+
+#[test]
+fn goods_that_left_without_a_reservation_are_not_held_for_ever() {
+    let mut kit = stocked();
+    kit.event(adjusted(-4, AdjustmentReason::Deducted, Some(1)))
+        .reply();
+    kit.event(adjusted(-2, AdjustmentReason::Deducted, Some(2)))
+        .reply();
+    kit.event(reserved(2, 2)).reply();
+    assert_eq!((available(&mut kit), kit.rows(HELD).len()), (4, 1));
+    kit.advance(days(32));
+    kit.fire_due_timers();
+    assert_eq!(available(&mut kit), 4);
     assert!(kit.rows(HELD).is_empty());
 }
 
@@ -300,6 +315,14 @@ fn check(acts: Vec<Act>) {
     let there = inventory.query(StockOfProduct { product_id: MUG });
     let there = i64::try_from(there.unwrap().available).unwrap();
     assert_eq!(catalog.get(AVAILABILITY, &MUG).unwrap_or(0), there);
+    // Long after, only what is reserved is still held, and as many can be had.
+    catalog.advance(days(32));
+    catalog.fire_due_timers();
+    assert_eq!(catalog.get(AVAILABILITY, &MUG).unwrap_or(0), there);
+    for (order, lines) in catalog.rows(HELD) {
+        let reservation = inventory.get(RESERVATIONS, &order).unwrap();
+        assert!(reservation.holds(), "{order}: {lines:?}");
+    }
 }
 
 proptest! {

@@ -304,3 +304,54 @@ fn categories_are_made_renamed_and_listed() {
     };
     assert_eq!(kit.command(nobody).rejection().code, "no_such_category");
 }
+
+#[test]
+fn what_is_shown_of_a_product_can_be_said_of_it_again_and_a_price_among_it_is_a_price() {
+    let mut kit = published();
+    let again = UpdateProduct {
+        sku: Some("MUG".to_owned()),
+        price: Some(eur(999)),
+        images: Some(Vec::new()),
+        attributes: Some(BTreeMap::new()),
+        ..update("Mug", Some(SHELF))
+    };
+    let before = kit.command(update("Mug", Some(SHELF))).reply().clone();
+    let same = kit.command(again.clone());
+    assert_eq!(*same.reply(), before);
+    assert!(same.is_quiet());
+
+    let dearer = UpdateProduct {
+        price: Some(eur(1_200)),
+        attributes: Some([("colour".to_owned(), "blue".to_owned())].into()),
+        ..again.clone()
+    };
+    let turn = kit.command(dearer);
+    assert_eq!(turn.reply().version, before.version + 1);
+    assert_eq!(turn.reply().attributes["colour"], "blue");
+    let said = turn.published::<ProductPriceChanged>();
+    assert_eq!(
+        (said[0].before, said[0].price),
+        (Some(eur(999)), eur(1_200))
+    );
+    let prices: Vec<_> = kit.rows(PRICE_HISTORY).into_iter().collect();
+    assert_eq!(prices.last().unwrap().1.price, eur(1_200));
+    assert_eq!(prices.len(), 2);
+
+    let bare = kit.command(update("Mug", Some(SHELF)));
+    assert_eq!(bare.reply().price, Some(eur(1_200)));
+    assert_eq!(bare.reply().attributes["colour"], "blue");
+    for (wrong, code) in [(Some("CUP"), "sku_fixed"), (Some("mug"), "sku_fixed")] {
+        let other = UpdateProduct {
+            sku: wrong.map(str::to_owned),
+            ..again.clone()
+        };
+        let refused = kit.command(other);
+        assert_eq!(refused.rejection().code, code);
+        assert!(refused.is_quiet());
+    }
+    let free = UpdateProduct {
+        price: Some(eur(0)),
+        ..again
+    };
+    assert_eq!(kit.command(free).rejection().code, "invalid_price");
+}

@@ -152,6 +152,7 @@ fn checking_out_orders_at_the_prices_of_now_and_empties_the_cart_in_one_turn() {
     let entry = kit.query(TimelineOfOrder {
         order_id: order.id,
         customer_id: Some(SHOPPER),
+        page: Page::default(),
     });
     assert_eq!(entry.unwrap().items[0].message, "check-out");
 }

@@ -230,12 +230,20 @@ impl Shop {
 
     #[track_caller]
     fn timeline(&mut self) -> Vec<TimelineEntry> {
-        let order_id = self.id;
-        let ask = TimelineOfOrder {
-            order_id,
+        let mut ask = TimelineOfOrder {
+            order_id: self.id,
             customer_id: Some(SHOPPER),
+            page: Page::default(),
         };
-        self.kit.query(ask).unwrap().items
+        let mut entries = Vec::new();
+        loop {
+            let page = self.kit.query(ask.clone()).unwrap();
+            entries.extend(page.items);
+            ask.page.cursor = match page.next_cursor {
+                Some(cursor) => Some(cursor),
+                None => return entries,
+            };
+        }
     }
 
     // What the others say.

@@ -62,6 +62,7 @@ fn others_cannot_see_or_touch_an_order() {
     let timeline = shop.kit.query(TimelineOfOrder {
         order_id,
         customer_id: stranger,
+        page: Page::default(),
     });
     assert_eq!(timeline.unwrap_err().code, "no_such_order");
     let cancel = shop.kit.command(CancelOrder {
