@@ -6,6 +6,7 @@
 //!
 //! Each step changes keyed state of its service. The order is done when the last is durable.
 
+use redeliver::codec::{self, CodecError, Subject};
 use redeliver::prelude::*;
 use redeliver::{CallError, ServiceHandle, StartError, System, SystemBuilder};
 
@@ -158,6 +159,24 @@ impl Service for Shipments {
             Ok(())
         });
     }
+}
+
+/// Bytes of what an order says and keeps: five messages and five rows written, encoded, without
+/// anything that the runtime puts around them.
+pub fn payload_bytes(order: u64) -> Result<u64, CodecError> {
+    let details = OrderDetails::of(order);
+    let messages = 5 * body_bytes(&details)?;
+    let key = 8;
+    let orders = 2 * (key + body_bytes(&OrderState::Placed(details.clone()))?);
+    let sums = 2 * (key + body_bytes(&details.cents)?);
+    let shipments = key + body_bytes(&details.address)?;
+    Ok(messages + orders + sums + shipments)
+}
+
+fn body_bytes<T: Serialize>(value: &T) -> Result<u64, CodecError> {
+    let subject = Subject::message("payload");
+    let around = codec::seal(subject, 1, &())?.len();
+    Ok((codec::seal(subject, 1, value)?.len() - around) as u64)
 }
 
 /// The four services.
