@@ -280,12 +280,17 @@ pub fn back_up_at_rest(dir: &Path, to: &Path) -> Result<BackupInfo, BackupError>
         dir: options.cell_dir().join("sled"),
         cache_bytes: options.cache_bytes,
     });
-    // Its steps are taken by the backup itself. It is dropped and not closed: what the last
-    // process had in hand when it died is still to be charged, by the next start.
+    // Its steps are taken by the backup itself.
     let driving = Driving::Manual(Arc::new(|| {}));
     let clock = Arc::new(SystemClock);
-    let (store, _) = Store::open(options, Arc::new(disk), engines, clock, driving)?;
-    store.backup(to)
+    let (store, found) = Store::open(options, Arc::new(disk), engines, clock, driving)?;
+    let info = store.backup(to)?;
+    // Otherwise it is dropped: what the last process had in hand when it died is still to be
+    // charged, by the next start.
+    if found.clean {
+        store.close()?;
+    }
+    Ok(info)
 }
 
 impl Core {
