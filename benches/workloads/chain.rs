@@ -6,8 +6,9 @@
 //!
 //! Each step changes keyed state of its service. The order is done when the last is durable.
 
+use redeliver::codec::{self, CodecError, Subject};
 use redeliver::prelude::*;
-use redeliver::{CallError, ServiceHandle, StartError, System};
+use redeliver::{CallError, ServiceHandle, StartError, System, SystemBuilder};
 
 /// Products in stock.
 const PRODUCTS: u64 = 1_000;
@@ -160,15 +161,36 @@ impl Service for Shipments {
     }
 }
 
-/// Starts the four services over a data directory.
-pub async fn start(dir: &std::path::Path) -> Result<(System, ServiceHandle<Orders>), StartError> {
-    let system = System::open(dir)
+/// Bytes of what an order says and keeps: five messages and five rows written, encoded, without
+/// anything that the runtime puts around them.
+pub fn payload_bytes(order: u64) -> Result<u64, CodecError> {
+    let details = OrderDetails::of(order);
+    let messages = 5 * body_bytes(&details)?;
+    let key = 8;
+    let orders = 2 * (key + body_bytes(&OrderState::Placed(details.clone()))?);
+    let sums = 2 * (key + body_bytes(&details.cents)?);
+    let shipments = key + body_bytes(&details.address)?;
+    Ok(messages + orders + sums + shipments)
+}
+
+fn body_bytes<T: Serialize>(value: &T) -> Result<u64, CodecError> {
+    let subject = Subject::message("payload");
+    let around = codec::seal(subject, 1, &())?.len();
+    Ok((codec::seal(subject, 1, value)?.len() - around) as u64)
+}
+
+/// The four services.
+pub fn services(builder: SystemBuilder) -> SystemBuilder {
+    builder
         .service(Orders)
         .service(Stock)
         .service(Payments)
         .service(Shipments)
-        .start()
-        .await?;
+}
+
+/// Starts the four services over a data directory.
+pub async fn start(dir: &std::path::Path) -> Result<(System, ServiceHandle<Orders>), StartError> {
+    let system = services(System::open(dir)).start().await?;
     let orders = system.service();
     Ok((system, orders))
 }

@@ -125,6 +125,40 @@ fn an_interrupted_measurement_leaves_nothing() {
     }
 }
 
+#[test]
+fn every_mark_of_growth_shows_its_figure_beside_its_comparison() {
+    let cwd = tempfile::tempdir().unwrap();
+    for (args, names) in [
+        (
+            &["rows", "--rows", "5000"][..],
+            &["ratio_to_small", "memory_budget_mib"][..],
+        ),
+        (&["services", "--services", "5"], &["ratio_to_small"]),
+        (
+            &["backlog", "--messages", "3000"],
+            &["ratio_to_small", "rss_piled_mib", "drained_messages_s"],
+        ),
+        (&["timers", "--timers", "1000"], &["ratio_to_small"]),
+        (&["sagas", "--sagas", "1000"], &["ratio_to_small"]),
+        (
+            &["recovery", "--turns", "2000"],
+            &["replayed_turns_s", "ready_ms"],
+        ),
+        (&["idle"], &["ready_ms", "rss_mib", "cpu_ms", "fsyncs"]),
+        (&["checkpoint"], &["ratio_to_small", "p999_us"]),
+    ] {
+        let args = [&["--clients", "16", "--workload"], args].concat();
+        let ended = ended(bench(cwd.path(), &args));
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        let object: Value = serde_json::from_str(&ended.stdout).unwrap();
+        for name in names {
+            assert!(object[*name].is_number(), "{args:?}: {name} in {object}");
+        }
+        assert!(files(cwd.path()).is_empty(), "{:?}", files(cwd.path()));
+        println!("{object}");
+    }
+}
+
 fn wait_for(child: &mut Child, mut what: impl FnMut() -> bool) {
     let began = Instant::now();
     while !what() {

@@ -198,10 +198,10 @@ pub(super) fn open_backup(
     match BackupHead::decode(rows.meta()) {
         Ok(head) if head.checkpoint.position == rows.position() => Ok((head, rows)),
         Ok(_) => Err(not_whole(path, "it is of another position than it says")),
-        Err(Unsealed::Newer(found)) => Err(BackupError::NewerFormat {
+        Err(Unsealed::Newer { found, known }) => Err(BackupError::NewerFormat {
             path: path.to_owned(),
             found,
-            known: super::format::FORMAT_VERSION,
+            known,
         }),
         Err(Unsealed::Damaged(detail)) => Err(not_whole(path, detail)),
     }

@@ -118,7 +118,7 @@ struct Shared {
     overloaded: AtomicU64,
 }
 
-async fn drive(
+pub(super) async fn drive(
     clients: Vec<Box<dyn Client>>,
     figures: impl Fn() -> Figures,
     setting: &Setting<'_>,

@@ -30,7 +30,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn of(system: &System, counted: &Counted) -> Figures {
         let report = system.report();
-        let (written_bytes, rss_kib) = machine::usage();
+        let (written_bytes, rss_kib) = machine::usage(machine::SELF);
         Figures {
             turns: report.services.iter().map(|service| service.turns).sum(),
             commits: report.store.queued,
@@ -38,7 +38,7 @@ impl Figures {
             syncs: report.store.disk_syncs + counted.shop.count() + counted.engine.count(),
             written_bytes,
             rss_kib,
-            cpu_micros: machine::cpu_micros(),
+            cpu_micros: machine::cpu_micros(machine::SELF),
         }
     }
 

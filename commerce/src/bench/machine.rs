@@ -1,5 +1,6 @@
 //! The machine: the data directory, the disk under it, and what the process has used of both.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,11 @@ pub(super) enum Directory {
 impl Directory {
     /// A directory below the present one, or the one that is to be kept: for a single measurement
     /// itself, otherwise with one below it for each.
-    pub(super) fn fresh(keep: Option<&Path>, case: Case, single: bool) -> Result<Self, Failure> {
+    pub(super) fn fresh(
+        keep: Option<&Path>,
+        what: impl fmt::Display,
+        single: bool,
+    ) -> Result<Self, Failure> {
         let Some(keep) = keep else {
             let directory = tempfile::Builder::new()
                 .prefix("commerce-bench-")
@@ -46,7 +51,7 @@ impl Directory {
         let path = if single {
             keep.to_owned()
         } else {
-            keep.join(case.to_string())
+            keep.join(what.to_string())
         };
         let unusable = |error| failed(format!("directory {}: {error}", path.display()));
         empty(&path)?;
@@ -139,20 +144,23 @@ pub(super) fn disk(dir: &Path) -> Result<Vec<Duration>, Failure> {
         .collect()
 }
 
-/// Bytes that this process has had written to the disk, and the memory it takes in KiB; 0 where
-/// the system does not say.
-pub(super) fn usage() -> (u64, u64) {
+/// This process, as the functions below want it named.
+pub(super) const SELF: &str = "self";
+
+/// Bytes that a process has had written to the disk, and the memory it takes in KiB; 0 where the
+/// system does not say.
+pub(super) fn usage(process: &str) -> (u64, u64) {
     (
-        number("/proc/self/io", "write_bytes:"),
-        number("/proc/self/status", "VmRSS:"),
+        number(&format!("/proc/{process}/io"), "write_bytes:"),
+        number(&format!("/proc/{process}/status"), "VmRSS:"),
     )
 }
 
-/// Processor time of this process, in microseconds; 0 where the system does not say.
-pub(super) fn cpu_micros() -> u64 {
+/// Processor time of a process, in microseconds; 0 where the system does not say.
+pub(super) fn cpu_micros(process: &str) -> u64 {
     // In hundredths of a second, whatever the machine: proc(5), USER_HZ.
     const MICROS_PER_TICK: u64 = 10_000;
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The second field is the program's name, which may hold anything but ends the last bracket.
     let fields = text.rsplit(')').next().unwrap_or_default();
     let (user, system) = (11, 12);
@@ -217,9 +225,9 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn memory_and_processor_time_of_this_process_are_known() {
-        assert!(usage().1 > 0);
+        assert!(usage(SELF).1 > 0);
         let mut spun = 0_u64;
-        while cpu_micros() == 0 {
+        while cpu_micros(SELF) == 0 {
             spun = std::hint::black_box(spun.wrapping_add(1));
         }
     }

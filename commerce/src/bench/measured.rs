@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::figures::Figures;
-use super::{Case, failed};
+use super::{Case, Workload, chain, failed};
 use crate::cli::Failure;
 
 /// What was measured. The names are for other programs and stay as they are.
@@ -32,6 +32,12 @@ pub(super) struct Measured {
     fdatasync_p50_us: u64,
     journal_ceiling_ops_s: f64,
     mpsc_ceiling_ops_s: f64,
+    /// Bytes that went into the journal, and to the disk in all, for each byte of messages and
+    /// rows; where these are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal_per_payload: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written_per_payload: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     http_ceiling_ops_s: Option<f64>,
 }
@@ -64,6 +70,15 @@ impl Measured {
     pub(super) fn new(case: Case, driven: &Driven, ceilings: Ceilings) -> Measured {
         let (used, seconds) = (&driven.used, driven.took.as_secs_f64());
         let at = |quantile| driven.latencies.value_at_quantile(quantile);
+        let payload = match case.workload {
+            // The first clients' numbers are short, those of others as long as most are.
+            Workload::W2 => chain::payload_bytes(1 << 41).ok(),
+            Workload::W1 | Workload::W3 => None,
+        };
+        let per_payload = |bytes: u64| {
+            let payload = payload? * driven.latencies.len().max(1);
+            Some((bytes as f64 / payload as f64 * 100.0).round() / 100.0)
+        };
         Measured {
             workload: case.workload.to_string(),
             over: case.over.to_string(),
@@ -84,13 +99,15 @@ impl Measured {
             fdatasync_p50_us: u64::try_from(ceilings.fdatasync.as_micros()).unwrap_or(u64::MAX),
             journal_ceiling_ops_s: rounded(ceilings.journal),
             mpsc_ceiling_ops_s: rounded(ceilings.mpsc),
+            journal_per_payload: per_payload(used.journal_bytes),
+            written_per_payload: per_payload(used.written_bytes),
             http_ceiling_ops_s: ceilings.http.map(rounded),
         }
     }
 }
 
 /// One digit after the point is more than a measurement holds.
-fn rounded(number: f64) -> f64 {
+pub(super) fn rounded(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
@@ -138,7 +155,7 @@ pub(super) fn json(all: &[Measured]) -> Result<String, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::bench::{Over, Workload};
+    use crate::bench::Over;
 
     #[test]
     fn the_names_that_other_programs_read_are_there() {

@@ -13,6 +13,7 @@ mod client;
 mod driver;
 mod engine_syncs;
 mod figures;
+mod growth;
 mod machine;
 mod measured;
 mod progress;
@@ -40,18 +41,20 @@ use clap::ValueEnum;
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use engine_syncs::EngineSyncs;
+use growth::{Amounts, Growth};
 use measured::Measured;
 use tokio_util::sync::CancellationToken;
 
 /// How many clients there are when nobody says how many.
 const CLIENTS: [usize; 3] = [1, 16, 128];
+const CLIENTS_BESIDE_GROWTH: usize = 128;
 
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
-    /// What to drive [default: all, one after the other]
+    /// What to drive [default: w1, w2 and w3, one after the other]
     #[arg(long, value_enum)]
-    workload: Option<Workload>,
+    workload: Option<Wanted>,
     /// Clients at a time, each of which waits for its answer [default: 1, then 16, then 128]
     #[arg(long, value_name = "N")]
     clients: Option<NonZeroUsize>,
@@ -67,16 +70,64 @@ pub struct BenchArgs {
     /// Keep the data in this directory, which must be empty or missing
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Growth")]
+    amounts: Amounts,
+    /// Fill the journal of this directory and go on until killed; what `recovery` starts
+    #[arg(long, value_name = "DIR", hide = true)]
+    fill: Option<PathBuf>,
 }
 
-/// What is driven.
+/// What may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Workload {
+enum Wanted {
     /// Counters: one durable increment of one of 1,000
     W1,
     /// A chain: five durable steps of an order over four services, without activities
     W2,
     /// The shop: an order from placing until it is confirmed, with a provider that answers at once
+    W3,
+    /// W1 over many rows, beside W1 over 1,000
+    Rows,
+    /// W1 over many services, beside W1 over 5
+    Services,
+    /// W1 beside a receiver that is down and messages that wait for it; and how fast they drain
+    Backlog,
+    /// W1 beside many timers
+    Timers,
+    /// W1 beside many open sagas
+    Sagas,
+    /// The start after kill -9 under full load
+    Recovery,
+    /// The shop at rest, and its start on an empty directory
+    Idle,
+    /// W1 while checkpoints follow each other, beside W1 without any
+    Checkpoint,
+}
+
+impl Wanted {
+    /// One of the workloads that are driven, or one of the marks around them.
+    fn kind(self) -> Result<Workload, Growth> {
+        match self {
+            Wanted::W1 => Ok(Workload::W1),
+            Wanted::W2 => Ok(Workload::W2),
+            Wanted::W3 => Ok(Workload::W3),
+            Wanted::Rows => Err(Growth::Rows),
+            Wanted::Services => Err(Growth::Services),
+            Wanted::Backlog => Err(Growth::Backlog),
+            Wanted::Timers => Err(Growth::Timers),
+            Wanted::Sagas => Err(Growth::Sagas),
+            Wanted::Recovery => Err(Growth::Recovery),
+            Wanted::Idle => Err(Growth::Idle),
+            Wanted::Checkpoint => Err(Growth::Checkpoint),
+        }
+    }
+}
+
+/// What is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Workload {
+    W1,
+    W2,
     W3,
 }
 
@@ -98,8 +149,13 @@ struct Case {
 }
 
 impl BenchArgs {
+    /// The mark that is asked for, if it is one of growth.
+    fn growth(&self) -> Option<Growth> {
+        self.workload.and_then(|wanted| wanted.kind().err())
+    }
+
     fn cases(&self) -> Vec<Case> {
-        let workloads = match self.workload {
+        let workloads = match self.workload.and_then(|wanted| wanted.kind().ok()) {
             Some(one) => vec![one],
             None => vec![Workload::W1, Workload::W2, Workload::W3],
         };
@@ -155,13 +211,43 @@ impl fmt::Display for Case {
 
 /// Measures. The configured data directory is not touched.
 pub async fn run(config: &Config, args: &BenchArgs) -> Result<(), Failure> {
+    if let Some(dir) = &args.fill {
+        return growth::fill_until_killed(dir, args.amounts.turns).await;
+    }
     let engine = EngineSyncs::listen()?;
     let stopped = stopped();
+    if let Some(growth) = args.growth() {
+        return grown(config, args, growth, &engine, &stopped).await;
+    }
     let measured = all(config, args, &engine, &stopped).await?;
     if args.json {
         say(&measured::json(&measured)?)?;
     }
     Ok(())
+}
+
+/// One of the marks around the workloads; always as JSON.
+async fn grown(
+    config: &Config,
+    args: &BenchArgs,
+    growth: Growth,
+    engine: &EngineSyncs,
+    stopped: &CancellationToken,
+) -> Result<(), Failure> {
+    let directory = machine::Directory::fresh(args.keep.as_deref(), growth, true)?;
+    let setting = driver::Setting {
+        config,
+        directory: &directory,
+        engine,
+        stopped,
+        measured_for: Duration::from_secs(args.seconds.get()),
+    };
+    let clients = args
+        .clients
+        .map_or(CLIENTS_BESIDE_GROWTH, NonZeroUsize::get);
+    let measured = growth::measure(&setting, growth, clients, &args.amounts).await;
+    directory.close()?;
+    say(&measured?.to_string())
 }
 
 async fn all(

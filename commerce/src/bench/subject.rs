@@ -7,7 +7,6 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use redeliver::http::facade;
 use redeliver::{ServiceHandle, System};
-use uuid::Uuid;
 use warp::{Filter, Rejection, Reply};
 
 use super::chain;
@@ -44,7 +43,8 @@ pub(super) struct Subject {
 enum Kind {
     Counter(ServiceHandle<Counter>),
     Chain(ServiceHandle<chain::Orders>),
-    Shop(Shop),
+    /// With the customer that all clients are.
+    Shop(Shop, UserId),
 }
 
 impl Subject {
@@ -60,8 +60,8 @@ impl Subject {
                 (system, Kind::Chain(orders))
             }
             Workload::W3 => {
-                let shop = open_shop(config, dir).await?;
-                (shop.system.clone(), Kind::Shop(shop))
+                let (shop, customer) = open_shop(config, dir).await?;
+                (shop.system.clone(), Kind::Shop(shop, customer))
             }
         };
         let served = match (case.over, &kind) {
@@ -70,7 +70,7 @@ impl Subject {
             (Over::Http, Kind::Chain(orders)) => {
                 Some(Served::start(chain_routes(orders.clone())).await?)
             }
-            (Over::Http, Kind::Shop(shop)) => {
+            (Over::Http, Kind::Shop(shop, _)) => {
                 // All clients come from one address.
                 let unlimited = HttpConfig {
                     requests_per_s: 0,
@@ -90,7 +90,7 @@ impl Subject {
     pub(super) fn counted(&self, engine: EngineSyncs) -> Counted {
         let shop = match &self.kind {
             Kind::Counter(_) | Kind::Chain(_) => Syncs::default(),
-            Kind::Shop(shop) => shop.syncs.clone(),
+            Kind::Shop(shop, _) => shop.syncs.clone(),
         };
         Counted { shop, engine }
     }
@@ -100,7 +100,7 @@ impl Subject {
         Ok(match &self.kind {
             Kind::Counter(_) => (None, Bytes::from_static(b"{\"counter\":500}")),
             Kind::Chain(_) => (None, Bytes::from_static(b"1099511627776")),
-            Kind::Shop(shop) => {
+            Kind::Shop(shop, _) => {
                 let bearer = signed_in(shop).await;
                 let bearer = bearer.map_err(|refused| failed(format!("{refused:?}")))?;
                 (Some(bearer), Bytes::from(order_json(1)))
@@ -113,7 +113,7 @@ impl Subject {
         let mut clients = Vec::with_capacity(count);
         for client in 0..count as u64 {
             clients.push(match &self.served {
-                None => self.direct(client)?,
+                None => self.direct(client),
                 Some(served) => {
                     let connected = self.over_http(served, client).await;
                     connected.map_err(|refused| failed(format!("no connection: {refused:?}")))?
@@ -123,10 +123,10 @@ impl Subject {
         Ok(clients)
     }
 
-    fn direct(&self, client: u64) -> Result<Box<dyn Client>, Failure> {
+    fn direct(&self, client: u64) -> Box<dyn Client> {
         // Each client has numbers of its own.
         let nth = client << 40;
-        Ok(match &self.kind {
+        match &self.kind {
             Kind::Counter(counter) => {
                 let counter = counter.clone();
                 let operate = move |nth| {
@@ -146,16 +146,16 @@ impl Subject {
                 };
                 Box::new(Direct { nth, operate })
             }
-            Kind::Shop(shop) => {
+            Kind::Shop(shop, customer) => {
+                let customer = *customer;
                 let (order, keyring) = (shop.order(), shop.keyring.clone());
-                keyring.create(customer(nth)).map_err(failed)?;
                 let operate = move |nth| {
                     let (order, keyring) = (order.clone(), keyring.clone());
-                    async move { confirm(&order, &keyring, nth).await }
+                    async move { confirm(&order, &keyring, customer, nth).await }
                 };
                 Box::new(Direct { nth, operate })
             }
-        })
+        }
     }
 
     async fn over_http(&self, served: &Served, client: u64) -> Result<Box<dyn Client>, Refused> {
@@ -180,7 +180,7 @@ impl Subject {
                 };
                 Box::new(OverHttp::connect(address, nth, None, post).await?)
             }
-            Kind::Shop(shop) => {
+            Kind::Shop(shop, _) => {
                 let bearer = Some(signed_in(shop).await?);
                 let post = move |nth| Post {
                     path: "/api/v1/orders",
@@ -219,8 +219,9 @@ fn chain_routes(
         })
 }
 
-/// The shop with a provider that answers at once, and with more of everything than is ordered.
-async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
+/// The shop with a provider that answers at once, with more of everything than is ordered, and
+/// with a customer.
+async fn open_shop(config: &Config, dir: &Path) -> Result<(Shop, UserId), Failure> {
     let mut config = Config {
         data: dir.to_owned(),
         ..config.clone()
@@ -239,8 +240,8 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<Shop, Failure> {
         last_name: "Example".to_owned(),
     };
     let registered = shop.accounts.register(contact, Password::new(PASSWORD));
-    registered.await.map_err(failed)?;
-    Ok(shop)
+    let customer = registered.await.map_err(failed)?.id;
+    Ok((shop, customer))
 }
 
 /// What a client over HTTP shows of itself: all are one customer, each in a session of its own.
@@ -261,9 +262,9 @@ async fn signed_in(shop: &Shop) -> Result<HeaderValue, Refused> {
 async fn confirm(
     service: &ServiceHandle<Orders>,
     keyring: &Keyring,
+    customer: UserId,
     nth: u64,
 ) -> Result<(), Refused> {
-    let customer = customer(nth);
     let failed = |error: KeyringError| Refused::Failed(error.to_string());
     let card = PaymentMethod::card(CARD);
     let place = PlaceOrder {
@@ -289,11 +290,6 @@ async fn confirm(
             other => return Err(Refused::Failed(format!("an order became {other:?}"))),
         }
     }
-}
-
-/// Each client in the process is a customer.
-fn customer(nth: u64) -> UserId {
-    UserId(Uuid::from_u128(1 + u128::from(nth >> 40)))
 }
 
 const CARD: &str = "tok_ok";

@@ -1,0 +1,100 @@
+//! The shop at rest: how soon it is ready on an empty directory, and what it takes when nobody
+//! asks for anything.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use super::super::measured::rounded;
+use super::super::{failed, machine};
+use super::{Object, Run};
+use crate::cli::Failure;
+
+/// The metric that counts the store's syncs.
+const SYNCS: &str = "redeliver_store_disk_syncs_total ";
+
+pub(super) async fn measure(run: &Run<'_>) -> Result<Object, Failure> {
+    let unusable = |error| failed(format!("a second process: {error}"));
+    let program = std::env::current_exe().map_err(unusable)?;
+    run.progress.say("starting the shop in a second process");
+    let began = Instant::now();
+    let mut child = tokio::process::Command::new(program)
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+            "--data",
+        ])
+        .arg(run.data("idle"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(unusable)?;
+    let Some(said) = child.stdout.take() else {
+        return Err(failed("the shop cannot be heard"));
+    };
+    let ready = BufReader::new(said).lines().next_line().await;
+    let ready_in = began.elapsed();
+    let ready = ready.map_err(unusable)?.unwrap_or_default();
+    let (Some(address), Some(pid)) = (ready.strip_prefix("ready http://"), child.id()) else {
+        return Err(failed("the shop could not start"));
+    };
+    let process = pid.to_string();
+    // What a start has left to do is done by then.
+    let rest = run.setting.measured_for;
+    wait(run, rest / 5).await?;
+    let before = (syncs(address).await?, machine::cpu_micros(&process));
+    run.progress.say("resting");
+    wait(run, rest).await?;
+    let after = (syncs(address).await?, machine::cpu_micros(&process));
+    let (written, rss_kib) = machine::usage(&process);
+    child.kill().await.map_err(unusable)?;
+    Ok(Object::from_iter([
+        (
+            "ready_ms".to_owned(),
+            json!(rounded(ready_in.as_secs_f64() * 1_000.0)),
+        ),
+        ("seconds".to_owned(), json!(rest.as_secs())),
+        (
+            "rss_mib".to_owned(),
+            json!(rounded(rss_kib as f64 / 1024.0)),
+        ),
+        ("fsyncs".to_owned(), json!(after.0.saturating_sub(before.0))),
+        (
+            "cpu_ms".to_owned(),
+            json!(after.1.saturating_sub(before.1) / 1_000),
+        ),
+        ("bytes_written_since_start".to_owned(), json!(written)),
+    ]))
+}
+
+async fn wait(run: &Run<'_>, time: std::time::Duration) -> Result<(), Failure> {
+    tokio::select! {
+        () = tokio::time::sleep(time) => Ok(()),
+        () = run.setting.stopped.cancelled() => Err(failed("the measurement was stopped")),
+    }
+}
+
+async fn syncs(address: &str) -> Result<u64, Failure> {
+    let unanswered = |error: std::io::Error| failed(format!("the shop's metrics: {error}"));
+    let mut stream = TcpStream::connect(address).await.map_err(unanswered)?;
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(unanswered)?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .map_err(unanswered)?;
+    let found = answer.lines().find_map(|line| line.strip_prefix(SYNCS));
+    let number = found.and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| failed("the shop's metrics say nothing of syncs"))
+}
