@@ -40,6 +40,8 @@
 //! | error | `route panicked` | panic | a bug in a route of the host |
 //! | error | `request failed` | rejection | a rejection of the host's routes that nobody answers |
 //! | error | `answer has no json form` | error | a bug in a reply's `Serialize` |
+//! | error | `a backup failed` | error | look at the disk that it was to go to, and at the store |
+//! | error | `a backup ended in a panic` | error | a bug of the library; report it |
 //! | error | `turn failed` | code, error | look at the store |
 //! | error | `outcome of a call unknown` | reason | restart; the caller asks again |
 //! | debug | `request answered` | status | |

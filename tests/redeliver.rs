@@ -173,6 +173,12 @@ async fn a_backup_at_rest_is_restored_under_another_incarnation() {
     let output = redeliver(&["backup", "data", "b", "--json"], dir.path());
     assert_eq!(code(&output), 0, "{}", said(&output));
     let taken = json(&output);
+    let left = redeliver(&["verify", "data"], dir.path());
+    assert!(
+        shown(&left).contains("ended in good order"),
+        "{}",
+        shown(&left)
+    );
     let output = redeliver(&["verify", "b"], dir.path());
     assert_eq!(code(&output), 0);
     assert!(

@@ -23,6 +23,7 @@ use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
 use crate::identity::token::{AccessTokens, CannotIssue};
 use crate::identity::{Accounts, FailedLogins, Identity};
 use crate::inventory::Inventory;
+use crate::money::Currency;
 use crate::notification::smtp::SmtpConfigError;
 use crate::notification::{
     Letter, LocalSender, Notifications, SendError, Sender, SenderFuture, SmtpSender,
@@ -84,6 +85,8 @@ pub enum SenderError {
 pub struct Shop {
     /// The system its services run in.
     pub system: System,
+    /// The one currency of the shop.
+    pub currency: Currency,
     /// What webhooks must be signed with.
     pub webhook_secret: WebhookSecret,
     /// The keys of personal data.
@@ -137,6 +140,7 @@ impl Shop {
             system,
             accounts,
             failed_logins: Arc::new(failed_logins),
+            currency: config.currency,
             webhook_secret: secret.clone(),
             keyring,
             views: Views::new(),

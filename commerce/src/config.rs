@@ -126,6 +126,8 @@ pub struct HttpConfig {
     /// Requests a second that a caller may send: who is signed in by who they are, everybody else
     /// by their address; 0 is no limit.
     pub requests_per_s: u32,
+    /// Directory that backups taken over HTTP go to; empty: none are taken.
+    pub backup_dir: PathBuf,
     /// Origins, such as `https://shop.example`, whose web pages may ask. In the environment with
     /// a comma between two.
     pub cors_origins: Vec<String>,
@@ -317,6 +319,7 @@ impl Default for HttpConfig {
             idle_timeout_s: 60,
             drain_s: 10,
             requests_per_s: 1_000,
+            backup_dir: PathBuf::new(),
             cors_origins: Vec::new(),
         }
     }

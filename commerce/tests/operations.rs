@@ -108,6 +108,64 @@ fn the_shop_that_is_restored_is_the_shop_that_was_backed_up() {
 }
 
 #[test]
+fn a_shop_at_work_is_backed_up_by_its_operators_where_it_was_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("backups");
+    fs::create_dir(&to).unwrap();
+    let variable = ("COMMERCE_HTTP_BACKUP_DIR", to.to_str().unwrap());
+    let server = Server::with(&dir.path().join("data"), &[], &[variable]);
+    let mut client = server.client();
+    let order = order_of(&product(0), 1, "tok_ok");
+    let placed = client
+        .post_with("/api/v1/orders", &[WAIT], &order)
+        .expect(200);
+    let taken = client
+        .post("/admin/backup", &json!({ "to": "live-1" }))
+        .expect(201);
+    assert_eq!(taken["path"], to.join("live-1").to_str().unwrap());
+    // Refused, and nothing is written.
+    let again = client.post("/admin/backup", &json!({ "to": "live-1" }));
+    again.problem(409, "conflict");
+    let outside = client.post("/admin/backup", &json!({ "to": "../live-2" }));
+    outside.problem(422, "unprocessable");
+    let (_, mut customer) = server.customer("somebody@example.com");
+    let refused = customer.post("/admin/backup", &json!({ "to": "live-3" }));
+    refused.problem(403, "forbidden");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
+
+    // It goes on; the backup is the shop as it was, once it has its keys.
+    client
+        .post_with("/api/v1/orders", &[WAIT], &order)
+        .expect(200);
+    assert_eq!(server.terminate().code, Some(0));
+    let restored = dir.path().join("restored");
+    let live = to.join("live-1").display().to_string();
+    let done = common::run(&["restore", &live, restored.to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    for folder in ["keys", "provider"] {
+        fs::create_dir(restored.join(folder)).unwrap();
+        for file in fs::read_dir(dir.path().join("data").join(folder)).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), restored.join(folder).join(file.file_name())).unwrap();
+        }
+    }
+    let server = Server::start(&restored);
+    let mut client = server.client();
+    let path = format!("/api/v1/orders/{}", placed["id"].as_str().unwrap());
+    assert_eq!(client.get(&path).expect(200)["status"], "confirmed");
+    assert_eq!(
+        client.get("/api/v1/orders").expect(200)["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    // Without a directory none is taken.
+    let refused = client.post("/admin/backup", &json!({ "to": "live-4" }));
+    refused.problem(409, "conflict");
+}
+
+#[test]
 fn the_shop_has_the_commands_of_redeliver_with_its_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");

@@ -48,6 +48,41 @@ fn a_signed_event_is_taken_and_taken_once() {
 }
 
 #[test]
+fn an_event_may_tell_its_amount_in_bare_minor_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut client = server.client();
+    let wait = ("prefer", "wait=20");
+    let order = order_of(&product(0), 1, "tok_ok");
+    let order = client.post_with("/api/v1/orders", &[wait], &order);
+    assert_eq!(order.expect(200)["total"]["amount"], 999);
+    let mut about = event(server.ledger()[0]["key"].as_str().unwrap());
+    for (id, amount, outcome) in [("evt_1", 998, "ignored"), ("evt_2", 999, "applied")] {
+        (about["id"], about["amount"]) = (json!(id), json!(amount));
+        let body = about.to_string();
+        let signature = WebhookSecret::new(SECRET).sign(body.as_bytes(), SystemClock.wall());
+        let headers = [("webhook-signature", signature.as_str())];
+        let answer = client.request("POST", PATH, &headers, Some(body.as_bytes()));
+        assert_eq!(answer.expect(200)["outcome"], outcome, "{amount}");
+    }
+}
+
+#[test]
+fn what_failed_needs_no_name_at_the_provider() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path());
+    let mut body = event("nobodys");
+    body["type"] = json!("payment.failed");
+    body["provider_reference"] = Value::Null;
+    let body = body.to_string();
+    let signature = WebhookSecret::new(SECRET).sign(body.as_bytes(), SystemClock.wall());
+    let headers = [("webhook-signature", signature.as_str())];
+    let mut client = server.client();
+    let answer = client.request("POST", PATH, &headers, Some(body.as_bytes()));
+    assert_eq!(answer.expect(200)["outcome"], "ignored");
+}
+
+#[test]
 fn what_the_provider_adds_to_an_event_is_no_reason_to_refuse_it() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());

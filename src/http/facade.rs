@@ -75,7 +75,7 @@ struct Call {
 
 impl Call {
     async fn answer(&self, host: &impl Host) -> Result<JsonAnswer, Problem> {
-        self.check_media_type()?;
+        check_media_type(&self.headers, &self.body)?;
         let options = CallOptions {
             idempotency: self.idempotency_key()?,
             // W3C: a malformed one is ignored.
@@ -105,25 +105,26 @@ impl Call {
         host.call(&self.service, &self.message, json, options).await
     }
 
-    fn check_media_type(&self) -> Result<(), Problem> {
-        let is_json = match self.headers.get(CONTENT_TYPE) {
-            None => self.body.is_empty(),
-            Some(value) => value.to_str().is_ok_and(|value| {
-                let essence = value.split(';').next().unwrap_or_default().trim();
-                essence.eq_ignore_ascii_case("application/json")
-            }),
-        };
-        if is_json {
-            Ok(())
-        } else {
-            Err(Problem::unsupported_media_type("application/json"))
-        }
-    }
-
     fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         let Principal(caller) = &self.principal;
         let path = format!("/services/{}/{}", self.service, self.message);
         idempotency_key(&self.headers, caller, &Method::POST, &path, &self.body)
+    }
+}
+
+/// A body is JSON and says so; none says nothing.
+pub(super) fn check_media_type(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+    let is_json = match headers.get(CONTENT_TYPE) {
+        None => body.is_empty(),
+        Some(value) => value.to_str().is_ok_and(|value| {
+            let essence = value.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        }),
+    };
+    if is_json {
+        Ok(())
+    } else {
+        Err(Problem::unsupported_media_type("application/json"))
     }
 }
 

@@ -32,6 +32,7 @@
 //! warp and hyper are known only here.
 
 mod admin;
+mod backups;
 mod body;
 mod connection;
 mod dashboard;
@@ -50,6 +51,7 @@ mod server;
 mod stall;
 
 pub use admin::admin;
+pub use backups::backups;
 pub use dashboard::{Dashboard, dashboard};
 pub use events::{
     EventStreams, EventStreamsConfig, EventView, EveryEvent, Show, Shown, events, every_event,

@@ -198,10 +198,10 @@ pub(super) fn open_backup(
     match BackupHead::decode(rows.meta()) {
         Ok(head) if head.checkpoint.position == rows.position() => Ok((head, rows)),
         Ok(_) => Err(not_whole(path, "it is of another position than it says")),
-        Err(Unsealed::Newer(found)) => Err(BackupError::NewerFormat {
+        Err(Unsealed::Newer { found, known }) => Err(BackupError::NewerFormat {
             path: path.to_owned(),
             found,
-            known: super::format::FORMAT_VERSION,
+            known,
         }),
         Err(Unsealed::Damaged(detail)) => Err(not_whole(path, detail)),
     }
@@ -280,12 +280,17 @@ pub fn back_up_at_rest(dir: &Path, to: &Path) -> Result<BackupInfo, BackupError>
         dir: options.cell_dir().join("sled"),
         cache_bytes: options.cache_bytes,
     });
-    // Its steps are taken by the backup itself. It is dropped and not closed: what the last
-    // process had in hand when it died is still to be charged, by the next start.
+    // Its steps are taken by the backup itself.
     let driving = Driving::Manual(Arc::new(|| {}));
     let clock = Arc::new(SystemClock);
-    let (store, _) = Store::open(options, Arc::new(disk), engines, clock, driving)?;
-    store.backup(to)
+    let (store, found) = Store::open(options, Arc::new(disk), engines, clock, driving)?;
+    let info = store.backup(to)?;
+    // Otherwise it is dropped: what the last process had in hand when it died is still to be
+    // charged, by the next start.
+    if found.clean {
+        store.close()?;
+    }
+    Ok(info)
 }
 
 impl Core {

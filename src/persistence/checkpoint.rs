@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::engine::Engine;
 use super::format::{
-    Decoder, Malformed, Unsealed, put_slice, put_varint, replace_file, seal, unseal,
+    Decoder, Malformed, Unsealed, put_slice, put_varint, replace_file, seal_as, unseal_to,
 };
 use super::journal::writer::is_full;
 use super::spill::{self, SpillFile};
@@ -33,6 +33,11 @@ use crate::error::StoreError;
 const BATCH_ROWS: usize = 128;
 
 const MAGIC: &[u8; 8] = b"RDLVCKPT";
+/// The format of a `CHECKPOINT` that names no files, and of the first ones ever written.
+const PLAIN_FORMAT: u32 = 1;
+/// The format of one that does, and the newest read here: who knows nothing of the files has to
+/// refuse it, or their messages would be missing.
+const SPILLED_FORMAT: u32 = 2;
 
 /// What the file `CHECKPOINT` says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,7 +74,11 @@ impl CheckpointFile {
         put_slice(&mut body, self.boot_id.as_bytes());
         put_counts(&mut body, &self.counts);
         spill::put_files(&mut body, &self.spilled);
-        seal(MAGIC, &body)
+        let format = match self.spilled.is_empty() {
+            true => PLAIN_FORMAT,
+            false => SPILLED_FORMAT,
+        };
+        seal_as(format, MAGIC, &body)
     }
 
     pub(crate) fn decode(file: &[u8]) -> Result<CheckpointFile, Unsealed> {
@@ -85,7 +94,7 @@ impl CheckpointFile {
                 spilled: spill::files(from)?,
             })
         };
-        let mut from = Decoder::new(unseal(MAGIC, file)?);
+        let mut from = Decoder::new(unseal_to(SPILLED_FORMAT, MAGIC, file)?);
         let checkpoint = read(&mut from).map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
         from.finish()
             .map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
@@ -264,11 +273,20 @@ impl Core {
         }
         if due {
             self.checkpoint(false)?;
-            self.state.published.trim(self.clock.wall())?;
+            self.trim_events()?;
             return Ok(true);
         }
         // Also while nothing happens: age alone makes events go.
-        Ok(self.state.published.trim(self.clock.wall())? > 0)
+        Ok(self.trim_events()? > 0)
+    }
+
+    fn trim_events(&self) -> Result<usize, StoreError> {
+        let trimmed = self.state.published.trim(self.clock.wall());
+        if let Err(StoreError::Closed { reason }) = &trimmed {
+            // A sync of it has failed before.
+            self.close_because(reason.clone());
+        }
+        trimmed
     }
 
     /// Brings the engine to the present. Returns the position it is at.
@@ -485,6 +503,7 @@ pub(crate) fn apply_rows(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::format::unseal;
     use super::*;
     use crate::commit::ServiceId;
 
@@ -508,7 +527,8 @@ mod tests {
         assert_eq!(&bytes[8..12], [1, 0, 0, 0]);
         assert_eq!(&bytes[20..], body);
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file.clone()));
-        // Files of spilled messages come last, and without any there is nothing of them.
+        // Files of spilled messages come last, and without any there is nothing of them. With them
+        // the file has a format of its own, for those who do not know of them.
         let spilled = SpillFile {
             stream: StreamId {
                 sender: ServiceId(1),
@@ -526,7 +546,10 @@ mod tests {
         };
         let bytes = file.encode();
         let more = [1, 1, 2, 5, 0xac, 2, 7, 8, 1, 2, 3, 4];
+        assert_eq!(&bytes[8..12], [2, 0, 0, 0]);
         assert_eq!(bytes[20..], [body, &more].concat());
+        let newer = Unsealed::Newer { found: 2, known: 1 };
+        assert_eq!(unseal(MAGIC, &bytes), Err(newer));
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
     }
 }

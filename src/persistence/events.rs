@@ -23,6 +23,7 @@ use crate::clock::{Timestamp, days};
 use crate::commit::{EventNumber, Position, ServiceId};
 use crate::error::StoreError;
 use crate::persistence::disk::{Disk, OpenMode};
+use crate::persistence::format::sync_names;
 use segment::{Segment, record_bytes, write_record};
 
 /// A published event.
@@ -310,7 +311,8 @@ impl EventLog {
             removed += 1;
         }
         if removed > 0 {
-            self.sync_dir()?;
+            // Names that still had to be made durable may be lost with those of the removed.
+            self.sync_dir().inspect_err(|_| state.failed = true)?;
         }
         Ok(removed)
     }
@@ -344,8 +346,7 @@ impl EventLog {
     }
 
     fn sync_dir(&self) -> Result<(), StoreError> {
-        self.disk
-            .sync_dir(&self.dir)
+        sync_names(self.disk.as_ref(), &self.dir)
             .map_err(|e| StoreError::io("syncing", &self.dir, &e))
     }
 

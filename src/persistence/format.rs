@@ -135,9 +135,14 @@ const SEAL_BYTES: usize = 20;
 
 /// Closes a small file's body with its magic, format and checksum.
 pub(crate) fn seal(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
+    seal_as(FORMAT_VERSION, magic, body)
+}
+
+/// The same in a format of its own.
+pub(crate) fn seal_as(format: u32, magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
     let mut file = Vec::with_capacity(SEAL_BYTES + body.len());
     file.extend_from_slice(magic);
-    file.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    file.extend_from_slice(&format.to_le_bytes());
     file.extend_from_slice(&(body.len() as u32).to_le_bytes());
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&file), body);
     file.extend_from_slice(&checksum.to_le_bytes());
@@ -149,19 +154,33 @@ pub(crate) fn seal(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unsealed {
     /// A newer version wrote it.
-    Newer(u32),
+    Newer {
+        /// Its format.
+        found: u32,
+        /// The newest that is known here.
+        known: u32,
+    },
     /// It is not what was written.
     Damaged(&'static str),
 }
 
 /// The body of a sealed file.
 pub(crate) fn unseal<'a>(magic: &[u8; 8], file: &'a [u8]) -> Result<&'a [u8], Unsealed> {
+    unseal_to(FORMAT_VERSION, magic, file)
+}
+
+/// The same of a file that has formats of its own, of which `known` is the newest.
+pub(crate) fn unseal_to<'a>(
+    known: u32,
+    magic: &[u8; 8],
+    file: &'a [u8],
+) -> Result<&'a [u8], Unsealed> {
     let mut head = Decoder::new(file);
     let short = |_| Unsealed::Damaged("it ends too early");
     if head.take(8).map_err(short)? != magic {
         return Err(Unsealed::Damaged("it does not start as such a file does"));
     }
-    let version = head.u32().map_err(short)?;
+    let found = head.u32().map_err(short)?;
     let length = head.u32().map_err(short)?;
     let checksum = head.u32().map_err(short)?;
     let body = head.bytes;
@@ -169,8 +188,8 @@ pub(crate) fn unseal<'a>(magic: &[u8; 8], file: &'a [u8]) -> Result<&'a [u8], Un
         && length as usize == body.len();
     // A newer format may have another layout behind the version, so look at the version first,
     // but not past what a flipped bit would make of ours.
-    if version > FORMAT_VERSION && (sound || version < FORMAT_VERSION + 1_000) {
-        return Err(Unsealed::Newer(version));
+    if found > known && (sound || found < known + 1_000) {
+        return Err(Unsealed::Newer { found, known });
     }
     if !sound {
         return Err(Unsealed::Damaged("its checksum does not match"));
@@ -186,7 +205,23 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Re
     file.sync()?;
     drop(file);
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_names(disk, path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.sync_dir(dir).map_err(unsynced)
+}
+
+/// What a failed sync says, but never that there is no space, which would be tried again: what it
+/// was to save may be lost by then.
+pub(crate) fn unsynced(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::Error::other(error.to_string())
+        }
+        _ => error,
+    }
 }
 
 /// The whole of a file, or `None` if there is none.

@@ -17,7 +17,7 @@ use super::checkpoint::{CheckpointFile, Checkpointer};
 use super::disk::{Disk, LockGuard, Locking, OpenMode};
 use super::engine::{Engine, EngineFactory};
 use super::events::EventLog;
-use super::format::{FORMAT_VERSION, Malformed, Unsealed, read_file, replace_file, seal, unseal};
+use super::format::{Malformed, Unsealed, read_file, replace_file, seal, unseal};
 use super::journal::body;
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
 use super::journal::segment::{SegmentHeader, cell_hash};
@@ -194,10 +194,10 @@ impl Opening {
 
     fn unsealed(&self, path: &Path, problem: Unsealed) -> OpenError {
         match problem {
-            Unsealed::Newer(found) => OpenError::NewerFormat {
+            Unsealed::Newer { found, known } => OpenError::NewerFormat {
                 path: self.options.dir.clone(),
                 found,
-                known: FORMAT_VERSION,
+                known,
             },
             Unsealed::Damaged(detail) => damaged(path, 0, Position(0), detail),
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::checkpoint::{CheckpointFile, Checkpointer, Claim};
 use super::disk::OpenMode;
 use super::engine::{Direction, Engine};
-use super::format::{Malformed, replace_file};
+use super::format::{Malformed, Unsealed, replace_file};
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
 use super::journal::segment::segment_path;
 use super::open::Opening;
@@ -187,7 +187,15 @@ impl Opening {
             list_snapshots(self.disk.as_ref(), &dir).map_err(|error| self.engine_failed(&error))?;
         for (position, path) in snapshots.into_iter().rev() {
             match Snapshot::verify(self.disk.as_ref(), &path) {
-                Ok(info) if info.position == position => return Ok(Some((position, path))),
+                Ok(info) if info.position == position => match CheckpointFile::decode(&info.meta) {
+                    Ok(_) => return Ok(Some((position, path))),
+                    Err(Unsealed::Newer { found, known }) => {
+                        return Err(OpenError::NewerFormat { path, found, known });
+                    }
+                    Err(Unsealed::Damaged(error)) => {
+                        tracing::warn!(?path, %error, "a snapshot cannot be used");
+                    }
+                },
                 Ok(_) => tracing::warn!(?path, "a snapshot is named for another position"),
                 Err(error) => tracing::warn!(?path, %error, "a snapshot cannot be used"),
             }

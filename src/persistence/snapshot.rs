@@ -27,6 +27,7 @@ use crc32c::{crc32c, crc32c_append};
 use crate::commit::{Position, TableId};
 use crate::error::StoreError;
 use crate::persistence::disk::{Disk, DiskFile, OpenMode};
+use crate::persistence::format::sync_names;
 
 /// The format that this version writes, and the newest it reads.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -234,9 +235,7 @@ impl<'d> SnapshotWriter<'d> {
         // The parent of a mere name is the empty path, which nobody can open.
         let parent = self.path.parent().filter(|dir| *dir != Path::new(""));
         let dir = parent.unwrap_or(Path::new("."));
-        self.disk
-            .sync_dir(dir)
-            .map_err(|e| StoreError::io("syncing", dir, &e))?;
+        sync_names(self.disk, dir).map_err(|e| StoreError::io("syncing", dir, &e))?;
         Ok(rows)
     }
 

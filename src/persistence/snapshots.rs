@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use super::checkpoint::{CheckpointFile, Checkpointer, apply_rows};
 use super::disk::Disk;
 use super::engine::{Direction, Engine};
+use super::format::sync_names;
 use super::journal::segment::segment_path;
 use super::snapshot::{Snapshot, SnapshotWriter};
 use super::store::Core;
@@ -77,12 +78,18 @@ impl Core {
         let disk = self.disk.as_ref();
         let dir = snapshots_dir(&self.options.cell_dir());
         disk.create_dir(&dir)
-            .and_then(|()| disk.sync_dir(&self.options.cell_dir()))
             .map_err(|error| StoreError::io("creating", &dir, &error))?;
+        self.sync_or_close(&self.options.cell_dir())?;
         let path = dir.join(format!("{:016}.snap", position.0));
         let meta = checkpointer.file(self, false).encode();
         let writer = SnapshotWriter::create(disk, &path, position, &meta)?;
-        dump(self.engine.as_ref(), writer)?;
+        let writer = dump(self.engine.as_ref(), writer)?;
+        writer.finish().inspect_err(|error| {
+            // One of its syncs may have failed. For lack of space it is written anew as a whole.
+            if matches!(error, StoreError::Io { .. }) {
+                self.close_because(error.to_string());
+            }
+        })?;
         let info = Snapshot::verify(disk, &path)?;
         if info.position != position {
             let detail = "it was read back with another position";
@@ -99,9 +106,17 @@ impl Core {
                     .map_err(|error| StoreError::io("removing", &path, &error))?;
             }
         }
-        disk.sync_dir(&dir)
-            .map_err(|error| StoreError::io("syncing", &dir, &error))?;
+        self.sync_or_close(&dir)?;
         self.trim_journal(position)
+    }
+
+    /// Makes names durable. The journal goes for what they stand for, so a failure closes the cell.
+    fn sync_or_close(&self, dir: &Path) -> Result<(), StoreError> {
+        sync_names(self.disk.as_ref(), dir).map_err(|error| {
+            let error = StoreError::io("syncing", dir, &error);
+            self.close_because(error.to_string());
+            error
+        })
     }
 
     /// Removes the segments that lie wholly at or before a position.
@@ -119,8 +134,8 @@ impl Core {
             // One by one: a crash must not leave a hole between two that are still there.
             self.disk
                 .remove(&path)
-                .and_then(|()| self.disk.sync_dir(&dir))
                 .map_err(|error| StoreError::io("removing", &path, &error))?;
+            self.sync_or_close(&dir)?;
             locked(&self.segments).pop_front();
         }
     }
@@ -142,10 +157,13 @@ impl Core {
 }
 
 /// Writes every row of an engine into a snapshot.
-fn dump(engine: &dyn Engine, mut writer: SnapshotWriter<'_>) -> Result<(), StoreError> {
+fn dump<'d>(
+    engine: &dyn Engine,
+    mut writer: SnapshotWriter<'d>,
+) -> Result<SnapshotWriter<'d>, StoreError> {
     let written = each_engine_row(engine, |table, key, value| writer.row(table, key, value));
     match written {
-        Ok(()) => writer.finish().map(|_| ()),
+        Ok(()) => Ok(writer),
         Err(error) => {
             // The error is what matters; the unfinished file is replaced or removed later.
             let _ = writer.abandon();

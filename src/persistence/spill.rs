@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::backlog::Entry;
 use super::checkpoint::CheckpointFile;
 use super::disk::Disk;
-use super::format::{Decoder, Malformed, put_varint};
+use super::format::{Decoder, Malformed, put_varint, sync_names};
 use super::snapshot::Snapshot;
 use super::snapshots::{list_snapshots, snapshots_dir};
 use super::store::Core;
@@ -193,7 +193,7 @@ impl Core {
         }
         disk.create_dir(&dir)
             .map_err(|error| StoreError::io("creating", &dir, &error))?;
-        sync_dir(disk, &cell_dir)?;
+        sync(disk, &cell_dir)?;
         for (id, entries) in spilling {
             loop {
                 let done = written.iter().rev().find(|file| file.stream == id);
@@ -211,32 +211,29 @@ impl Core {
                 )?);
             }
         }
-        sync_dir(disk, &dir)
+        sync(disk, &dir)
     }
 
     /// Removes files that no recovery needs any more.
     pub(crate) fn remove_spilled(&self, files: impl Iterator<Item = SpillFile>) {
         let dir = spill_dir(&self.options.cell_dir());
         for file in files {
-            if let Some(stream) = self.state.streams.find(file.stream) {
-                let cursor = lock(&stream).cursor.clone();
-                cursor.forget(&file);
-            }
             let path = file.path(&dir);
             if let Err(error) = self.disk.remove(&path) {
                 // The next opening removes what nothing names.
                 tracing::warn!(?path, %error, "a file of spilled messages cannot be removed");
             }
+            // After it, or a reader that comes late would open the file again and keep its space.
+            if let Some(stream) = self.state.streams.find(file.stream) {
+                let cursor = lock(&stream).cursor.clone();
+                cursor.forget(&file);
+            }
         }
     }
 }
 
-/// Never tried again, not even for lack of space: what it was to save may be lost by then.
-fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
-    disk.sync_dir(dir).map_err(|error| StoreError::Io {
-        operation: format!("syncing {}", dir.display()),
-        detail: error.to_string(),
-    })
+fn sync(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    sync_names(disk, dir).map_err(|error| StoreError::io("syncing", dir, &error))
 }
 
 /// How many entries go into the next file: one at least, if there is one.

@@ -2,6 +2,10 @@
 //! and a start nothing, and is there once and in order whatever happens to the machine.
 #![allow(clippy::unwrap_used)]
 
+mod midway;
+mod model;
+mod watched;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +21,7 @@ use crate::clock::{SystemClock, Timestamp};
 use crate::commit::*;
 use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::error::{OpenError, StoreError};
+use watched::{Watch, WatchedDisk};
 
 /// Bytes of a message.
 const LENGTH: usize = 200;
@@ -24,6 +29,7 @@ const LENGTH: usize = 200;
 /// A store with one stream, on a simulated machine.
 struct Office {
     disk: SimDisk,
+    watch: Watch,
     engine: SimEngine,
     options: StoreOptions,
     store: Option<Store>,
@@ -45,6 +51,7 @@ impl Office {
         options.spill_file_bytes = 20 * LENGTH as u64;
         Office {
             disk: SimDisk::new(seed),
+            watch: Watch::default(),
             engine: SimEngine::new(seed),
             options,
             store: None,
@@ -61,9 +68,13 @@ impl Office {
 
     fn open(&mut self) -> Result<(), OpenError> {
         self.store = None;
+        let disk = WatchedDisk {
+            disk: self.disk.clone(),
+            watch: self.watch.clone(),
+        };
         let (store, _) = Store::open(
             self.options.clone(),
-            Arc::new(self.disk.clone()),
+            Arc::new(disk),
             Arc::new(self.engine.factory()),
             Arc::new(SystemClock),
             Driving::Manual(Arc::new(|| {})),

@@ -469,11 +469,9 @@ impl Verifying<'_> {
                     restored_at: from.restored_at.rfc3339(),
                 });
             }
-            Some(Err(Unsealed::Newer(found))) => self.note(OpenError::NewerFormat {
-                path,
-                found,
-                known: FORMAT_VERSION,
-            }),
+            Some(Err(Unsealed::Newer { found, known })) => {
+                self.note(OpenError::NewerFormat { path, found, known });
+            }
             Some(Err(Unsealed::Damaged(detail))) => self.problems.push(Problem {
                 sentence: format!(
                     "{} is damaged: {detail}; it only says where the cell was restored from: remove it",

@@ -76,9 +76,14 @@ async fn a_system_is_used_over_http_alone() {
         .start()
         .await
         .unwrap();
+    let backups = tempfile::tempdir().unwrap();
     let routes = http::facade(system.clone())
         .or(http::health(system.clone()))
-        .or(http::admin(system.clone()));
+        .or(http::admin(system.clone()))
+        .or(http::backups(
+            system.clone(),
+            Some(backups.path().to_owned()),
+        ));
     let server = Server::start(routes, ServerConfig::default()).await;
     let mut client = Client::connect(server.address).await;
     let add = "/services/counter/add";
@@ -120,6 +125,21 @@ async fn a_system_is_used_over_http_alone() {
     assert_eq!(tree["services"][0]["name"], "counter");
     assert_eq!(tree["services"][0]["panics"], 1);
     assert_eq!(client.get("/admin/topology").await.status, 200);
+
+    // A backup of the running system: whole when it is answered, under a name of its own.
+    let named = r#"{"to":"b-1"}"#;
+    let taken = client.ask("POST", "/admin/backup", JSON, named).await;
+    assert_eq!(taken.status, 201, "{}", taken.json());
+    let disk = redeliver::persistence::real_disk::RealDisk::default();
+    let path = backups.path().join("b-1");
+    let found = redeliver::persistence::backup::inspect_backup(&disk, &path).unwrap();
+    assert_eq!(taken.json()["position"], found.position);
+    assert_eq!(found.content.services[0].rows, 1);
+    let again = client.ask("POST", "/admin/backup", JSON, named).await;
+    again.problem(409, "conflict");
+    let outside = r#"{"to":"../b-2"}"#;
+    let outside = client.ask("POST", "/admin/backup", JSON, outside).await;
+    assert_eq!(outside.status, 422);
 
     system.shutdown(Duration::from_secs(30)).await.unwrap();
     let late = client.ask("POST", add, JSON, one).await;

@@ -193,10 +193,13 @@ impl Entry {
         self.method != Method::GET
     }
 
-    /// Whether it honours an idempotency key. Answers with tokens are never stored, and webhooks
-    /// have an id of their own.
+    /// Whether it honours an idempotency key. Answers with tokens are never stored, webhooks have an
+    /// id of their own, and what is answered elsewhere knows nothing of it.
     pub(super) fn is_idempotent(&self) -> bool {
-        self.is_change() && self.access != Access::Signed && !self.path.starts_with(AUTH)
+        self.route.is_some()
+            && self.is_change()
+            && self.access != Access::Signed
+            && !self.path.starts_with(AUTH)
     }
 
     /// The service it belongs to.

@@ -18,6 +18,7 @@ mod analytics;
 mod answer;
 mod ask;
 mod auth;
+mod backup;
 mod caller;
 mod cart;
 mod catalog;
@@ -76,11 +77,13 @@ pub fn routes(
     let table = Arc::new(table());
     let origins = Origins::new(&config.cors_origins);
     let limits = Limits::new(config.requests_per_s);
+    let backups = Some(config.backup_dir.clone()).filter(|dir| !dir.as_os_str().is_empty());
     let answered = origins
         .preflight(table.clone())
         .or(server::health(system.clone()))
         .or(server::metrics(system.clone()))
-        .or(caller::operator(shop.clone()).and(server::admin(system)))
+        .or(caller::operator(shop.clone())
+            .and(server::admin(system.clone()).or(server::backups(system, backups))))
         .or(ui::dashboard())
         .or(services(shop, table, limits));
     // Refusals too are answers that a page may look at.
@@ -178,6 +181,7 @@ fn table() -> Table {
     webhooks::routes(&mut on);
     events::routes(&mut on);
     docs::tell_of_the_rest(&mut on);
+    backup::tell_of_it(&mut on);
     ui::tell_of_it(&mut on);
     // Last: the document tells of what stands above.
     docs::routes(&mut on);

@@ -108,6 +108,11 @@ impl Table {
         self.push(Entry::new(Method::GET, "", path, access, None))
     }
 
+    /// The same for one that changes something.
+    pub(super) fn elsewhere_post(&mut self, path: &'static str, access: Access) -> &mut Entry {
+        self.push(Entry::new(Method::POST, "", path, access, None))
+    }
+
     fn add<F>(
         &mut self,
         method: Method,

@@ -227,7 +227,7 @@ impl Orders {
         };
         let note = note::<PaymentRefunded>(PAYMENT).detail(kind);
         match is_whole(&back) {
-            true => self.settle_take_back(&back.order_id, note, cx),
+            true => self.settle_take_back(&back.order_id, back.payment_id, note, cx),
             // A person's partial refund leaves the order where it stands.
             false => change::apply(&back.order_id, note, cx, |_| {}).map(drop),
         }

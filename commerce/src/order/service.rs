@@ -284,7 +284,7 @@ impl Orders {
             (ReviewOf::Refund, Resolve::Retry | Resolve::Cancel) => {
                 self.restart_take_back(&id, note, cx)?;
             }
-            (ReviewOf::Refund, Resolve::Accept) => self.settle_take_back(&id, note, cx)?,
+            (ReviewOf::Refund, Resolve::Accept) => self.settle_take_back(&id, None, note, cx)?,
             (ReviewOf::Capture, Resolve::Retry) => {
                 change::apply(&id, note, cx, |_| {})?;
                 cx.send::<Payment, _>(CapturePayment { order_id: id });

@@ -11,7 +11,7 @@ use super::fulfilment::{ASK_AGAIN_AFTER, ASK_AGAIN_AFTER_MAX, refund_request};
 use super::service::Orders;
 use super::tables::{ORDER_FACTS, ORDERS, Order, TakeBack, TakeBackFor};
 use super::{OrderCancelled, OrderStatus};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, PaymentId};
 
 /// The return of an order's money had no answer yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,15 +71,18 @@ impl Orders {
         self.ask_for_money(id, cx)
     }
 
-    /// The money is back, or a person says so.
+    /// The money is back, or a person says so. An order that was given up before its payment was
+    /// heard of learns here what its payment is.
     pub(super) fn settle_take_back(
         &self,
         id: &OrderId,
+        payment_id: Option<PaymentId>,
         note: Note,
         cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
         let mut settled = None;
         let order = change::apply(id, note, cx, |order| {
+            order.payment_id = payment_id.or(order.payment_id);
             let Some(back) = order.take_back.as_mut().filter(|back| back.is_open()) else {
                 return;
             };

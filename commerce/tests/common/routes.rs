@@ -204,6 +204,7 @@ pub const ROUTES: &[(&str, &str, &str, Who)] = &[
     ("GET", "!/ui/{file}", "", OPEN),
     ("GET", "!/admin/system", "", OPERATOR),
     ("GET", "!/admin/topology", "", OPERATOR),
+    ("POST", "!/admin/backup", r#"{"to":"b"}"#, OPERATOR),
     ("POST", "!/webhooks/payments", "{}", SIGNED),
     (
         "POST",

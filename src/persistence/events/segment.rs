@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position, ServiceId};
 use crate::error::StoreError;
 use crate::persistence::disk::{Disk, DiskFile, OpenMode};
+use crate::persistence::format::unsynced;
 
 /// The format that this version writes, and the newest it reads.
 pub(super) const EVENTS_FORMAT: u32 = 1;
@@ -212,7 +213,7 @@ impl Segment {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.file
             .sync()
-            .map_err(|e| StoreError::io("syncing", &self.path, &e))
+            .map_err(|e| StoreError::io("syncing", &self.path, &unsynced(e)))
     }
 
     /// Reads on with this segment's events up to `upto`.

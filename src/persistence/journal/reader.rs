@@ -14,7 +14,7 @@ use super::writer::Pending;
 use crate::commit::{Incarnation, Position};
 use crate::error::OpenError;
 use crate::persistence::disk::Disk;
-use crate::persistence::format::{FORMAT_VERSION, Unsealed, read_file};
+use crate::persistence::format::{Unsealed, read_file};
 
 /// Takes a commit: its position and body.
 pub(crate) type Apply<'f> = dyn FnMut(Position, &[u8]) -> Result<(), OpenError> + 'f;
@@ -372,10 +372,10 @@ fn read_header(disk: &dyn Disk, path: &Path) -> Result<SegmentHeader, OpenError>
         .map_err(|error| failed(&error))?;
     bytes.truncate(read);
     SegmentHeader::decode(&bytes).map_err(|problem| match problem {
-        Unsealed::Newer(found) => OpenError::NewerFormat {
+        Unsealed::Newer { found, known } => OpenError::NewerFormat {
             path: path.to_owned(),
             found,
-            known: FORMAT_VERSION,
+            known,
         },
         Unsealed::Damaged(detail) => damaged(path, 0, Position(0), detail),
     })

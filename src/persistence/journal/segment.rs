@@ -87,7 +87,10 @@ impl SegmentHeader {
             .ok_or(Unsealed::Damaged("its header is cut"))?;
         let sound = crc32c::crc32c(covered) == crc;
         if version > FORMAT_VERSION {
-            return Err(Unsealed::Newer(version));
+            return Err(Unsealed::Newer {
+                found: version,
+                known: FORMAT_VERSION,
+            });
         }
         if !sound || version != FORMAT_VERSION {
             return Err(Unsealed::Damaged(

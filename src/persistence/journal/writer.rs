@@ -218,8 +218,7 @@ impl JournalWriter {
             return Ok(());
         }
         let to = self.capacity.min(self.offset + PREPARED_BYTES);
-        self.file
-            .prepare(self.offset, to)
+        prepare(self.file.as_ref(), self.offset, to)
             .map_err(|error| self.failed("preparing", &error))?;
         self.prepared = to;
         Ok(())
@@ -295,6 +294,15 @@ struct Segment {
     prepared: u64,
 }
 
+/// Prepares a part of a segment. That is for speed alone: where space cannot be reserved there may
+/// be too little for it, and still enough for the groups.
+fn prepare(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    match file.prepare(from, to) {
+        Err(error) if is_full(&error) => Ok(()),
+        prepared => prepared,
+    }
+}
+
 /// Creates a segment whose name appears only when header and records are durable. Its space is
 /// reserved, and the beginning of it prepared.
 fn create_segment(
@@ -313,7 +321,7 @@ fn create_segment(
     file.allocate(capacity)?;
     let prepared = capacity.min(end + PREPARED_BYTES);
     file.write_at(0, &content)?;
-    file.prepare(end, prepared)?;
+    prepare(file.as_ref(), end, prepared)?;
     file.sync()?;
     disk.rename(&unfinished, &segment_path(dir, header.ordinal))?;
     disk.sync_dir(dir)?;

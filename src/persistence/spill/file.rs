@@ -450,7 +450,7 @@ impl SpillCursor {
             .inspect_err(|_| *held = None)
     }
 
-    /// Lets go of a file that is about to be removed, or its space would stay taken.
+    /// Lets go of a file that has been removed, or its space would stay taken.
     pub(crate) fn forget(&self, file: &SpillFile) {
         let mut held = self.held();
         if held.as_ref().is_some_and(|reader| reader.file == *file) {

@@ -57,6 +57,22 @@ fn cancelling_undoes_what_has_happened_in_reverse_one_step_at_a_time() {
 }
 
 #[test]
+fn an_order_that_is_cancelled_while_authorising_names_its_payment() {
+    let mut shop = Shop::reserved();
+    assert_eq!(shop.view().payment_id, None);
+    shop.cancel();
+    answer(&mut shop, REFUND);
+    assert_eq!(shop.view().payment_id, Some(PAYMENT));
+    // Who never had one has none.
+    let mut shop = Shop::reserved();
+    shop.cancel();
+    let mut never_paid = shop.refunded(RefundKind::Voided);
+    never_paid.payment_id = None;
+    shop.event(never_paid);
+    assert_eq!(shop.view().payment_id, None);
+}
+
+#[test]
 fn an_order_that_has_left_or_is_over_cannot_be_cancelled() {
     for stage in [Shop::shipped as fn() -> Shop, Shop::delivered] {
         let mut shop = stage();
