@@ -44,7 +44,7 @@ enum Kind {
     Counter(ServiceHandle<Counter>),
     Chain(ServiceHandle<chain::Orders>),
     /// With the customer that all clients are.
-    Shop(Shop, UserId),
+    Shop(Box<Shop>, UserId),
 }
 
 impl Subject {
@@ -61,7 +61,7 @@ impl Subject {
             }
             Workload::W3 => {
                 let (shop, customer) = open_shop(config, dir).await?;
-                (shop.system.clone(), Kind::Shop(shop, customer))
+                (shop.system.clone(), Kind::Shop(Box::new(shop), customer))
             }
         };
         let served = match (case.over, &kind) {
@@ -76,7 +76,7 @@ impl Subject {
                     requests_per_s: 0,
                     ..HttpConfig::default()
                 };
-                Some(Served::start(http::routes(shop.clone(), &unlimited)).await?)
+                Some(Served::start(http::routes(Shop::clone(shop), &unlimited)).await?)
             }
         };
         Ok(Subject {
