@@ -346,6 +346,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !self.dir.join("data").join("postmaster.pid").exists() {
+            return;
+        }
         let mut stop = self.program("pg_ctl");
         stop.arg("-D").arg(self.dir.join("data"));
         if let Err(error) = run(stop.args(["-w", "-s", "-m", "immediate", "stop"])) {

@@ -1,7 +1,7 @@
 //! The hot paths for callgrind: one thread, a simulated disk, virtual time and a seed, so that the
 //! same program takes the same instructions on a quiet machine and on a busy one.
 //!
-//! `instructions CASE` prints how many operations it does inside of [`measured`], which is all
+//! `instructions CASE` prints how many operations it does inside of `measured`, which is all
 //! that `.ci/instructions.sh` counts; `instructions` lists the cases.
 
 use std::error::Error;

@@ -342,7 +342,13 @@ impl Axis {
             });
         (low <= high).then(|| Axis {
             low: low.floor(),
-            high: high.ceil().max(low.floor() + 1.0),
+            // A thousand and twenty-four need no further decade.
+            high: if high - high.floor() < 0.05 {
+                high
+            } else {
+                high.ceil()
+            }
+            .max(low.floor() + 1.0),
             from,
             to,
         })
@@ -354,7 +360,7 @@ impl Axis {
     }
 
     fn ticks(&self) -> Vec<(f64, String)> {
-        (self.low as i32..=self.high as i32)
+        (self.low as i32..=self.high.floor() as i32)
             .map(|power| {
                 let value = 10_f64.powi(power);
                 let says = match power {
