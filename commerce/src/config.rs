@@ -333,7 +333,7 @@ impl Default for IdentityConfig {
             sessions_max: 1_000,
             lockout_failures: 5,
             lockout_s: 15 * 60,
-            failed_logins_per_minute: 30,
+            failed_logins_per_minute: 120,
             password_workers: 0,
             password_waiting_max: 64,
             // What OWASP recommends for argon2id.
