@@ -26,6 +26,21 @@ use watched::{Watch, WatchedDisk};
 /// Bytes of a message.
 const LENGTH: usize = 200;
 
+/// A commit of marks and messages only.
+fn commit(service: ServiceId, mark: Option<MarkMove>, sends: Vec<Send>) -> Commit {
+    Commit {
+        service,
+        at: Timestamp(0),
+        seed: 0,
+        cause: Cause::System {
+            note: String::new(),
+        },
+        mark,
+        writes: Vec::new(),
+        sends,
+    }
+}
+
 /// A store with one stream, on a simulated machine.
 struct Office {
     disk: SimDisk,
@@ -97,17 +112,7 @@ impl Office {
     }
 
     fn queue(&self, service: ServiceId, mark: Option<MarkMove>, sends: Vec<Send>) {
-        let commit = Commit {
-            service,
-            at: Timestamp(0),
-            seed: 0,
-            cause: Cause::System {
-                note: String::new(),
-            },
-            mark,
-            writes: Vec::new(),
-            sends,
-        };
+        let commit = commit(service, mark, sends);
         let epoch = self.store().take_over(service);
         self.store().queue(epoch, commit, Vec::new()).unwrap();
     }

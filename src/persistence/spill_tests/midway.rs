@@ -18,17 +18,7 @@ fn consume(store: &Store, stream: StreamId, upto: u64) {
         ..Mark::default()
     };
     let sender = stream.sender;
-    let commit = Commit {
-        service: stream.receiver,
-        at: Timestamp(0),
-        seed: 0,
-        cause: Cause::System {
-            note: String::new(),
-        },
-        mark: Some(MarkMove { sender, mark }),
-        writes: Vec::new(),
-        sends: Vec::new(),
-    };
+    let commit = commit(stream.receiver, Some(MarkMove { sender, mark }), Vec::new());
     let epoch = store.take_over(stream.receiver);
     store.queue(epoch, commit, Vec::new()).unwrap();
 }

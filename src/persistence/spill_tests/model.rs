@@ -85,17 +85,7 @@ fn turn(store: &Store, model: &Mutex<Model>, random: &mut fastrand::Rng) {
             });
         }
     }
-    let commit = Commit {
-        service,
-        at: Timestamp(0),
-        seed: 0,
-        cause: Cause::System {
-            note: String::new(),
-        },
-        mark,
-        writes: Vec::new(),
-        sends,
-    };
+    let commit = commit(service, mark, sends);
     let epoch = store.take_over(service);
     if let Ok(queued) = store.queue(epoch, commit, Vec::new()) {
         model.counts = counts;

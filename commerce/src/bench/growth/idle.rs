@@ -1,15 +1,16 @@
 //! The shop at rest: how soon it is ready on an empty directory, and what it takes when nobody
 //! asks for anything.
 
-use std::process::Stdio;
+use std::ffi::OsString;
 use std::time::Instant;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::measured::rounded;
 use super::super::{failed, machine};
+use super::second::Second;
 use super::{Object, Run};
 use crate::cli::Failure;
 
@@ -17,32 +18,15 @@ use crate::cli::Failure;
 const SYNCS: &str = "redeliver_store_disk_syncs_total ";
 
 pub(super) async fn measure(run: &Run<'_>) -> Result<Object, Failure> {
-    let unusable = |error| failed(format!("a second process: {error}"));
-    let program = std::env::current_exe().map_err(unusable)?;
     run.progress.say("starting the shop in a second process");
     let began = Instant::now();
-    let mut child = tokio::process::Command::new(program)
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-            "--data",
-        ])
-        .arg(run.data("idle"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(unusable)?;
-    let Some(said) = child.stdout.take() else {
-        return Err(failed("the shop cannot be heard"));
-    };
-    let ready = BufReader::new(said).lines().next_line().await;
+    let arguments = "serve --listen 127.0.0.1:0 --log warn --data".split(' ');
+    let arguments = arguments
+        .map(OsString::from)
+        .chain([run.data("idle").into()]);
+    let shop = Second::start(arguments, run.setting.stopped).await?;
     let ready_in = began.elapsed();
-    let ready = ready.map_err(unusable)?.unwrap_or_default();
-    let (Some(address), Some(pid)) = (ready.strip_prefix("ready http://"), child.id()) else {
+    let (Some(address), Some(pid)) = (shop.said.strip_prefix("ready http://"), shop.id()) else {
         return Err(failed("the shop could not start"));
     };
     let process = pid.to_string();
@@ -54,7 +38,7 @@ pub(super) async fn measure(run: &Run<'_>) -> Result<Object, Failure> {
     wait(run, rest).await?;
     let after = (syncs(address).await?, machine::cpu_micros(&process));
     let (written, rss_kib) = machine::usage(&process);
-    child.kill().await.map_err(unusable)?;
+    shop.kill().await?;
     Ok(Object::from_iter([
         (
             "ready_ms".to_owned(),

@@ -10,6 +10,7 @@ mod idle;
 mod pending;
 mod recovery;
 mod rows;
+mod second;
 mod services;
 
 use std::fmt;

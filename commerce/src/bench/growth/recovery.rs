@@ -3,18 +3,18 @@
 //! A second process fills the journal and goes on under full load until it is killed; this one
 //! opens what is left.
 
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use redeliver::{Config, System};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use super::super::counter::{COUNTERS, Counter, Increment};
 use super::super::measured::rounded;
 use super::super::{failed, machine};
+use super::second::Second;
 use super::{Object, Run, mixed};
 use crate::cli::Failure;
 
@@ -55,32 +55,16 @@ pub(super) async fn measure(run: &Run<'_>, turns: u64) -> Result<Object, Failure
 
 /// Lets a second process fill a journal and kills it under load.
 async fn killed(dir: &Path, turns: u64, stopped: &CancellationToken) -> Result<(), Failure> {
-    let unusable = |error| failed(format!("a second process: {error}"));
-    let program = std::env::current_exe().map_err(unusable)?;
-    let mut child = tokio::process::Command::new(program)
-        .args(["bench", "--turns", &turns.to_string(), "--fill"])
-        .arg(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(unusable)?;
-    let Some(said) = child.stdout.take() else {
-        return Err(failed("a second process cannot be heard"));
-    };
-    let mut lines = BufReader::new(said).lines();
-    let heard = tokio::select! {
-        line = lines.next_line() => line.map_err(unusable)?,
-        () = stopped.cancelled() => return Err(failed("the measurement was stopped")),
-    };
-    if heard.as_deref() != Some(FILLED) {
+    let turns = turns.to_string();
+    let arguments = ["bench", "--turns", &turns, "--fill"].map(OsString::from);
+    let second = Second::start(arguments.into_iter().chain([dir.into()]), stopped).await?;
+    if second.said != FILLED {
         return Err(failed(
             "the second process ended before its journal was filled",
         ));
     }
     tokio::time::sleep(UNDER_LOAD).await;
-    // Waits also until it is gone and its lock with it.
-    child.kill().await.map_err(unusable)
+    second.kill().await
 }
 
 /// The second process: puts so many turns into the journal, says so, and goes on until it is
