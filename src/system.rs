@@ -295,8 +295,12 @@ async fn open(
     clock: Arc<dyn Clock>,
     stage: Stage,
 ) -> Result<(Store, Recovered, Drivers), StartError> {
+    let defaults = StoreOptions::new(dir);
     let mut options = StoreOptions {
         segment_bytes: config.journal_segment_bytes,
+        first_segment_bytes: defaults
+            .first_segment_bytes
+            .min(config.journal_segment_bytes),
         checkpoint_start_bytes: config.checkpoint_after_bytes,
         checkpoint_bytes_max: config.uncheckpointed_bytes_max,
         stream_backlog_bytes: config.stream_backlog_bytes_max,
@@ -304,7 +308,7 @@ async fn open(
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
         events: EventLimits::of(config.events_kept, config.events_bytes_max),
-        ..StoreOptions::new(dir)
+        ..defaults
     };
     match stage {
         Stage::Real => {

@@ -229,6 +229,12 @@ impl SimDisk {
         self.machine().faults.insert(n, fault);
     }
 
+    /// Whether faults have been asked for that have not come yet.
+    pub fn has_faults(&self) -> bool {
+        let machine = self.machine();
+        machine.sync_fails || !machine.faults.is_empty()
+    }
+
     /// Forgets all faults that have not come yet.
     pub fn clear_faults(&self) {
         let mut machine = self.machine();
