@@ -1,6 +1,7 @@
 //! Every crash point: a scenario over three services is run once to count what it does to the
 //! disk, then once per operation with the power failing there, and for sampled pairs of operations
-//! with the power failing again in the life that follows. The end is the same each time.
+//! with the power failing again in the life that follows. The same for errors of the disk. The end
+//! is the same each time.
 //!
 //! `REDELIVER_CRASH_PAIRS` says how many pairs are tried; a failure names its pair.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -186,10 +187,11 @@ struct End {
     timers: u64,
 }
 
-/// A power failure at an operation of a life, counted from that life's beginning.
+/// What goes wrong at an operation of a life, counted from that life's beginning.
 #[derive(Debug, Clone, Copy)]
 struct Crash {
     operation: u64,
+    fault: Fault,
     /// Whether the engine is lost with it, so that the next opening must make another.
     engine_lost: bool,
 }
@@ -198,6 +200,7 @@ struct Crash {
 fn crash(operation: u64) -> Crash {
     Crash {
         operation,
+        fault: Fault::Crash,
         engine_lost: false,
     }
 }
@@ -280,12 +283,14 @@ async fn run_through(seed: u64, crashes: &[Crash]) -> (End, Operations, bool) {
                         );
                     }
                 }
+                // It has no space for the moment.
+                Err(CallError::Overloaded { .. }) => test.advance(seconds(1)).await,
                 Err(error) => panic!("{crashes:?}: {error}"),
             }
         }
     }
     for _ in 0..60 {
-        if test.disk().is_down() {
+        if test.disk().is_down() || is_closed(&test).await {
             power.start(&mut test).await;
         }
         test.advance(seconds(1)).await;
@@ -343,6 +348,12 @@ async fn run_through(seed: u64, crashes: &[Crash]) -> (End, Operations, bool) {
     (end, operations, all_came)
 }
 
+/// Whether an error of the disk has stopped the cell.
+async fn is_closed(test: &TestSystem) -> bool {
+    let closed = test.system().closed();
+    tokio::time::timeout(Duration::ZERO, closed).await.is_ok()
+}
+
 /// The words of a row in a fixed order: what different services do at the same time may happen in
 /// either order.
 fn sorted(rows: Listed) -> Listed {
@@ -369,13 +380,14 @@ impl Power {
             let crash = self.left.remove(0);
             self.engine_lost = crash.engine_lost;
             let at = test.disk().operations() + crash.operation;
-            test.disk().fail_at(at, Fault::Crash);
+            test.disk().fail_at(at, crash.fault);
         }
     }
 
     /// Opens until it works: the power may fail during the opening.
     async fn start(&mut self, test: &mut TestSystem) {
         for _ in 0..4 {
+            let faulty = test.disk().has_faults();
             if test.disk().is_down() {
                 if std::mem::take(&mut self.engine_lost) {
                     test.engine().corrupt(Corruption::OpensEmpty);
@@ -384,7 +396,7 @@ impl Power {
             }
             match test.reopen().await {
                 Ok(()) => return,
-                Err(error) => assert!(test.disk().is_down(), "{error}"),
+                Err(error) => assert!(faulty || test.disk().is_down(), "{error}"),
             }
         }
         panic!("it does not open");
@@ -409,6 +421,25 @@ async fn a_crash_at_any_operation_of_the_disk_ends_like_no_crash_at_all() {
         let (end, _) = run(1, &[crash(operation)]).await;
         let what = &operations[operation as usize - 1];
         assert_eq!(end, expected, "crash at operation {operation}: {what:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_disk_at_any_operation_ends_like_none() {
+    let (expected, operations) = run(1, &[]).await;
+    for fault in [Fault::Eio, Fault::Enospc, Fault::FailedSync] {
+        for operation in 1..=operations.len() as u64 {
+            let error = Crash {
+                fault,
+                ..crash(operation)
+            };
+            let (end, _) = run(1, &[error]).await;
+            let what = &operations[operation as usize - 1];
+            assert_eq!(
+                end, expected,
+                "{fault:?} at operation {operation}: {what:?}"
+            );
+        }
     }
 }
 
@@ -477,6 +508,7 @@ async fn a_second_crash_in_the_life_after_a_crash_ends_the_same() {
         let all = operations.len() as u64;
         let first = Crash {
             operation: random.u64(1..=all),
+            fault: Fault::Crash,
             engine_lost: tried % 3 == 0,
         };
         // Every other one during the opening, or soon after.
