@@ -327,12 +327,13 @@ impl Activity<Ledger> for Charge {
     }
 }
 
-/// Subscribes last.
+/// Subscribes last, and lets others go first.
 pub struct Carrier;
 impl Service for Carrier {
     const NAME: &'static str = "carrier";
     fn handlers(on: &mut Handlers<Self>) {
         on.table(COPIES)
+            .in_background()
             .supervision(patient())
             .event(|_, taken: Taken, cx| count(COPIES, taken.order, cx))
             .event(|_, ship: Ship, cx| {
