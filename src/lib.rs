@@ -95,6 +95,7 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod feed;
+mod frugal;
 mod handle;
 mod handlers;
 mod hosted;

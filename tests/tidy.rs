@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 8] = [
         "key",
         "names",
         "json",
+        "frugal",
         "config",
         "telemetry",
     ],
