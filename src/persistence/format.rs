@@ -70,7 +70,11 @@ impl<'a> Decoder<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                // One number has one form: what is read is what would be written.
+                return match byte == 0 && shift > 0 {
+                    true => Err(Malformed("a number is longer than it has to be")),
+                    false => Ok(value),
+                };
             }
         }
         Err(Malformed("a number is too long"))
@@ -265,5 +269,14 @@ mod tests {
             assert_eq!(decoder.finish(), Ok(()));
         }
         assert!(Decoder::new(&[0xff; 10]).varint().is_err());
+    }
+
+    /// Found by fuzzing: a number with zeros behind it was read, so that bytes which nobody had
+    /// written passed for a commit.
+    #[test]
+    fn a_number_that_is_longer_than_it_has_to_be_is_refused() {
+        for bytes in [&[0x80, 0][..], &[0xac, 0x82, 0], &[0x81, 0x80, 0x00]] {
+            assert!(Decoder::new(bytes).varint().is_err(), "{bytes:?}");
+        }
     }
 }
