@@ -96,6 +96,8 @@ pub mod error;
 mod failpoints;
 mod feed;
 mod frugal;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod handlers;
 mod hosted;

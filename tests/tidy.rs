@@ -63,7 +63,7 @@ const LAYERS: [&[&str]; 8] = [
         "startup",
         "failpoints",
     ],
-    &["http", "testing", "cli"],
+    &["http", "testing", "cli", "fuzzing"],
     &["bin"],
 ];
 
