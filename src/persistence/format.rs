@@ -198,6 +198,9 @@ pub(crate) fn unseal_to<'a>(
     if !sound {
         return Err(Unsealed::Damaged("its checksum does not match"));
     }
+    if found == 0 {
+        return Err(Unsealed::Damaged("its format has never been written"));
+    }
     Ok(body)
 }
 
@@ -257,6 +260,13 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(unseal(b"RDLVTEST", &flipped).is_err(), "bit {bit}");
         }
+    }
+
+    /// Found by fuzzing: a file of format 0 passed for one of format 1.
+    #[test]
+    fn a_format_that_was_never_written_is_refused() {
+        let file = seal_as(0, b"RDLVTEST", b"body");
+        assert!(unseal(b"RDLVTEST", &file).is_err());
     }
 
     #[test]
