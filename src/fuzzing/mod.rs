@@ -8,10 +8,12 @@
 #![allow(clippy::unwrap_used)] // A panic is how a target reports.
 
 mod keys;
+mod outside;
 mod rows;
 mod values;
 
-use crate::persistence::fuzzing as files;
+use crate::http::fuzzing as headers;
+use crate::persistence::fuzzing::{files, journal};
 
 /// What a decoder made of some bytes: nothing, or why they are none of its.
 pub type Verdict = Result<(), String>;
@@ -99,27 +101,23 @@ impl Target {
 pub const TARGETS: &[Target] = &[
     Target::sealed(
         "journal_record",
-        files::journal::record,
-        files::journal::mend_record,
-        files::journal::records,
+        journal::record,
+        journal::mend_record,
+        journal::records,
     ),
-    Target::open(
-        "commit_body",
-        files::journal::commit,
-        files::journal::commits,
-    ),
+    Target::open("commit_body", journal::commit, journal::commits),
     Target::sealed(
         "segment_header",
-        files::journal::header,
-        files::journal::mend_header,
-        files::journal::headers,
+        journal::header,
+        journal::mend_header,
+        journal::headers,
     ),
     // Behind what is known to be durable a flipped bit is a torn tail: less, but never other, is read.
     Target::sealed(
         "journal",
-        files::journal::journal,
-        files::journal::mend_journal,
-        files::journal::journals,
+        journal::journal,
+        journal::mend_journal,
+        journal::journals,
     )
     .that_misses_flips(),
     Target::sealed(
@@ -167,6 +165,54 @@ pub const TARGETS: &[Target] = &[
     )
     .allocating(3 << 20),
     Target::sealed("saga", rows::saga, rows::mend_saga, rows::sagas).allocating(3 << 20),
+    Target::sealed(
+        "checkpoint_file",
+        files::checkpoint,
+        files::mend_sealed,
+        files::checkpoints,
+    ),
+    Target::sealed(
+        "restored_file",
+        files::restored,
+        files::mend_sealed,
+        files::restored_files,
+    ),
+    Target::sealed(
+        "snapshot",
+        files::snapshot,
+        files::mend_snapshot,
+        files::snapshots,
+    )
+    .allocating(512 << 10),
+    Target::sealed("backup", files::backup, files::mend_backup, files::backups),
+    Target::sealed(
+        "spill_file",
+        files::spill_file,
+        files::mend_spill_file,
+        files::spill_files,
+    )
+    .allocating(1 << 20),
+    Target::sealed(
+        "event_log",
+        files::event_log,
+        files::mend_event_log,
+        files::event_logs,
+    )
+    .allocating(512 << 10),
+    Target::open("running_file", files::running, files::running_files),
+    Target::open("engine_row", files::engine_row, files::engine_rows),
+    Target::open(
+        "event_cursor",
+        headers::event_cursor,
+        headers::event_cursors,
+    ),
+    Target::open(
+        "idempotency_key",
+        headers::idempotency,
+        headers::idempotency_keys,
+    ),
+    Target::open("traceparent", outside::traceparent, outside::traceparents),
+    Target::open("json_command", outside::json, outside::commands),
 ];
 
 /// The decoder of this name.
