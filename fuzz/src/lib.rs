@@ -1,10 +1,13 @@
 //! All decoders, the library's and the shop's, by name.
 
+#[path = "../../commerce/tests/corpora/targets.rs"]
+mod shop;
+
 use redeliver::fuzzing::{TARGETS, Target};
 
 /// All of them.
 pub fn targets() -> impl Iterator<Item = &'static Target> {
-    TARGETS.iter()
+    TARGETS.iter().chain(shop::TARGETS)
 }
 
 /// The decoder of this name.
