@@ -53,3 +53,9 @@ fn every_kept_input_belongs_to_a_decoder() {
     }
     assert!(bytes <= 200_000, "{bytes} bytes are too many to keep");
 }
+
+#[test]
+fn every_decoder_has_its_program_for_libfuzzer() {
+    let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"));
+    replay::each_has_its_program(TARGETS, fuzz);
+}

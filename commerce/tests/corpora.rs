@@ -35,3 +35,9 @@ fn any_single_bit_flip_of_a_token_a_signature_or_a_sealed_text_is_an_error() {
     let tried = replay::flipped_bits_are_refused(TARGETS, corpus());
     assert!(tried >= 4, "only {tried} were tried");
 }
+
+#[test]
+fn every_decoder_has_its_program_for_libfuzzer() {
+    let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz"));
+    replay::each_has_its_program(TARGETS, fuzz);
+}

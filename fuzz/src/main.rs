@@ -174,7 +174,10 @@ fn drive(target: &Target, options: &Options) -> bool {
         }
     }
     let per_second = executions as f64 / start.elapsed().as_secs_f64().max(0.001);
-    print!("{:<21} {executions:>10} {per_second:>7.0} {kept:>5}", target.name);
+    print!(
+        "{:<21} {executions:>10} {per_second:>7.0} {kept:>5}",
+        target.name
+    );
     let Some((data, said)) = broken else {
         println!("  nothing");
         return true;
@@ -196,7 +199,11 @@ fn attempt(target: &Target, data: &[u8], rng: &mut Rng) -> Result<String, String
     let held = allocation_counter::measure(|| {
         answer = catch_unwind(AssertUnwindSafe(|| {
             let (plain, mended) = target.run(data);
-            format!("{} | {}", shown(&plain), mended.as_ref().map_or_else(String::new, shown))
+            format!(
+                "{} | {}",
+                shown(&plain),
+                mended.as_ref().map_or_else(String::new, shown)
+            )
         }))
         .map_err(|_| PANIC.lock().map(|said| said.clone()).unwrap_or_default());
     });
@@ -205,10 +212,18 @@ fn attempt(target: &Target, data: &[u8], rng: &mut Rng) -> Result<String, String
     if held.bytes_max > most {
         let length = data.len();
         let bytes = held.bytes_max;
-        return Err(format!("held {bytes} bytes for an input of {length}, at most {most}"));
+        return Err(format!(
+            "held {bytes} bytes for an input of {length}, at most {most}"
+        ));
     }
-    if began.elapsed() > SLOW {
-        return Err(format!("took {} ms", began.elapsed().as_millis()));
+    // On a busy machine anything may have to wait; not three times.
+    let is_slow_again = || {
+        let began = Instant::now();
+        let _ = target.run(data);
+        began.elapsed() > SLOW
+    };
+    if began.elapsed() > SLOW && is_slow_again() && is_slow_again() {
+        return Err(format!("takes more than {} ms", SLOW.as_millis()));
     }
     if target.is_sealed && !data.is_empty() {
         let mut sealed = data.to_vec();

@@ -78,3 +78,17 @@ pub fn flipped_bits_are_refused(targets: &[Target], corpus: &Path) -> usize {
     });
     tried
 }
+
+/// libFuzzer wants a program each.
+pub fn each_has_its_program(targets: &[Target], fuzz: &Path) {
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for Target { name, .. } in targets {
+        let path = format!("fuzz_targets/{name}.rs");
+        let program = fs::read_to_string(fuzz.join(&path)).unwrap_or_default();
+        assert!(
+            program.contains(&format!("fuzz(\"{name}\", data)")),
+            "{path}"
+        );
+        assert!(manifest.contains(&format!("path = \"{path}\"")), "{name}");
+    }
+}

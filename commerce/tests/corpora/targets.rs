@@ -7,7 +7,7 @@ use commerce::identity::token::{AccessTokens, Claims, RefreshSecret};
 use commerce::ids::{SessionId, UserId};
 use commerce::page::{Page, cursor};
 use commerce::payment::webhook::WebhookSecret;
-use commerce::privacy::{Keyring, Sealed};
+use commerce::privacy::{Keyring, KeyringError, Sealed};
 use redeliver::codec::{self, Subject};
 use redeliver::fuzzing::{Target, Verdict, mend};
 use redeliver::{TableKey, Timestamp, minutes};
@@ -172,7 +172,11 @@ fn sealed_text(data: &[u8]) -> Verdict {
         codec::open(STORED, 1, &stored, codec::no_older).map_err(|error| error.to_string())?;
     let opened = keyring().open_sealed(&sealed);
     assert!(opened.is_err() || opened.as_ref().ok() == Some(&contact()));
-    opened.map(drop).map_err(|error| error.to_string())
+    opened.map(drop).map_err(|error| match error {
+        KeyringError::Forgotten { .. } => "of another user".to_owned(),
+        KeyringError::Unreadable { .. } => "not sealed with this key".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 fn contact() -> Contact {
