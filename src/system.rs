@@ -290,16 +290,20 @@ async fn open(
     clock: Arc<dyn Clock>,
     stage: Stage,
 ) -> Result<(Store, Recovered, Drivers), StartError> {
+    let usual = StoreOptions::new(dir);
     let options = StoreOptions {
         segment_bytes: config.journal_segment_bytes,
+        first_segment_bytes: usual.first_segment_bytes.min(config.journal_segment_bytes),
         checkpoint_start_bytes: config.checkpoint_after_bytes,
         checkpoint_bytes_max: config.uncheckpointed_bytes_max,
+        snapshot_bytes: config.snapshot_after_bytes,
         stream_backlog_bytes: config.stream_backlog_bytes_max,
         outbox_memory_bytes: config.outbox_memory_bytes_max,
+        reserve_bytes: config.space_reserve_bytes,
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
         events: EventLimits::of(config.events_kept, config.events_bytes_max),
-        ..StoreOptions::new(dir)
+        ..usual
     };
     match stage {
         Stage::Real => {
