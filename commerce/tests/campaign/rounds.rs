@@ -307,7 +307,8 @@ impl Run<'_> {
     }
 }
 
-fn verdict(found: &Complaints, client: &mut Patient, world: &World) -> Result<(), String> {
+/// The complaints as an error, with what helps to understand them.
+pub fn verdict(found: &Complaints, client: &mut Patient, world: &World) -> Result<(), String> {
     if found.0.is_empty() {
         Ok(())
     } else {
