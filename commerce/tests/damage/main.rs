@@ -29,6 +29,7 @@ mod original;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -109,7 +110,10 @@ impl Campaign {
             }
             let told = |what: String| format!("damage {number}: {harm:?}\n{what}");
             let outcome = match by_program {
-                true => original.judge_program(&copy, &harm).map_err(told)?,
+                // What a client asserts of answers ends in a panic.
+                true => catch_unwind(AssertUnwindSafe(|| original.judge_program(&copy, &harm)))
+                    .unwrap_or_else(|_| Err("an answer is not as it must be".to_owned()))
+                    .map_err(told)?,
                 false => {
                     let damaged = files(&copy);
                     let found = opened(&copy).map_err(told)?;
