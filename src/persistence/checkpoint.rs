@@ -1,12 +1,14 @@
 //! The checkpoint: brings the engine up to one position, so that replay starts there.
 //!
 //! ```text
-//! freeze at P ─► durable ≥ P ─► spill ─► claim "from P0 to P" ─► net content ─► sync
+//! freeze at P ─► durable ≥ P ─► spill ─► claim "from P0 to P" ─► net content ─► "all of P" ─► sync
 //!             ─► CHECKPOINT = P ─► release
 //! ```
 //!
 //! A crash anywhere before `CHECKPOINT` leaves an engine that holds any part of what lies between
-//! P0 and P; replay from P0 overwrites all of it. The claim, made durable first, says so.
+//! P0 and P; replay from P0 overwrites all of it. The claim, made durable first, says so. The last
+//! row says that all the others came before it: an engine that is damaged may forget, without a
+//! word, everything it was given after some moment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -99,7 +101,11 @@ impl CheckpointFile {
         let checkpoint = read(&mut from).map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
         from.finish()
             .map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
-        Ok(checkpoint)
+        // A table counted twice, or files in a format without files.
+        match checkpoint.encode() == file {
+            true => Ok(checkpoint),
+            false => Err(Unsealed::Damaged("it says what is never written")),
+        }
     }
 }
 
@@ -158,6 +164,23 @@ impl Claim {
         // Durable before any of what it speaks of.
         engine.sync()
     }
+
+    /// Whether the engine has what it claims to have from the beginning to the end. One that was
+    /// made from a snapshot was given its claim last.
+    pub(crate) fn is_whole(self, engine: &dyn Engine) -> Result<bool, StoreError> {
+        let last = engine.get(&last_row_key())?;
+        Ok(self.from == self.to || last.is_some_and(|row| row[..] == self.to.0.to_le_bytes()))
+    }
+}
+
+fn last_row_key() -> Bytes {
+    engine_key(CLAIM, b"last")
+}
+
+/// Gives the engine the last row of a checkpoint.
+fn write_last_row(engine: &dyn Engine, position: Position) -> Result<(), StoreError> {
+    let row = Bytes::copy_from_slice(&position.0.to_le_bytes());
+    engine.apply(&[(last_row_key(), Some(row))]).map(drop)
 }
 
 /// Takes checkpoints, one at a time.
@@ -376,6 +399,7 @@ impl Core {
             claim
                 .write(engine)
                 .and_then(|()| apply_rows(engine, rows(frozen), counts))
+                .and_then(|()| write_last_row(engine, frozen.position))
                 .and_then(|()| engine.sync())
                 .map_err(|error| match error {
                     // Nobody knows how much an engine has taken that ran out of space, so this
@@ -563,5 +587,28 @@ mod tests {
         let newer = Unsealed::Newer { found: 2, known: 1 };
         assert_eq!(unseal(MAGIC, &bytes), Err(newer));
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
+    }
+
+    /// Found by fuzzing: a table that was counted twice had the second count, and files were read out
+    /// of the format that has none, which an older program takes to mean that there are none.
+    #[test]
+    fn a_checkpoint_that_is_never_written_is_refused() {
+        let body = |counts: &[u8], files: &[u8]| {
+            let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            body.extend([&[3; 8][..], &[1, 0], counts, files].concat());
+            body
+        };
+        let file = [1, 1, 2, 5, 6, 7, 8, 1, 2, 3, 4];
+        let written = [
+            (PLAIN_FORMAT, body(&[1, 16, 5], &[]), true),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &file), true),
+            (PLAIN_FORMAT, body(&[2, 16, 5, 16, 6], &[]), false),
+            (PLAIN_FORMAT, body(&[1, 16, 5], &file), false),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &[]), false),
+        ];
+        for (format, body, is_good) in written {
+            let read = CheckpointFile::decode(&seal_as(format, MAGIC, &body));
+            assert_eq!(read.is_ok(), is_good, "{format} {body:?}: {read:?}");
+        }
     }
 }

@@ -252,9 +252,9 @@ impl Opening {
             for dir in [&self.journal_dir, &self.cell_dir, &cells, dir] {
                 self.disk.sync_dir(dir)?;
             }
-            match dir.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => self.disk.sync_dir(parent),
-                _ => Ok(()),
+            match directory_of(dir) {
+                Some(parent) => self.disk.sync_dir(parent),
+                None => Ok(()),
             }
         });
         created.map_err(|error| self.refused("creating", &self.journal_dir, &error))
@@ -581,9 +581,28 @@ impl Opening {
     }
 }
 
+/// The directory that has the name of another one, which for a name alone is the present one.
+fn directory_of(dir: &Path) -> Option<&Path> {
+    dir.parent()
+        .map(|parent| match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The name of a new data directory that was given as a name alone was not made durable: a
+    /// power loss could take the whole directory with it.
+    #[test]
+    fn a_name_alone_is_in_the_present_directory() {
+        assert_eq!(directory_of(Path::new("data")), Some(Path::new(".")));
+        assert_eq!(directory_of(Path::new("a/data")), Some(Path::new("a")));
+        assert_eq!(directory_of(Path::new("/data")), Some(Path::new("/")));
+        assert_eq!(directory_of(Path::new("/")), None);
+    }
 
     #[test]
     fn golden_bytes_of_format() {
