@@ -95,6 +95,9 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod feed;
+mod frugal;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod handlers;
 mod hosted;
@@ -106,6 +109,7 @@ mod messaging;
 mod names;
 mod parked;
 pub mod persistence;
+mod planted;
 pub mod prelude;
 mod rejection;
 mod report;

@@ -21,8 +21,10 @@ const LAYERS: [&[&str]; 8] = [
         "key",
         "names",
         "json",
+        "frugal",
         "config",
         "telemetry",
+        "planted",
     ],
     // contracts
     &[
@@ -62,7 +64,7 @@ const LAYERS: [&[&str]; 8] = [
         "startup",
         "failpoints",
     ],
-    &["http", "testing", "cli"],
+    &["http", "testing", "cli", "fuzzing"],
     &["bin"],
 ];
 

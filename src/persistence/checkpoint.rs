@@ -30,6 +30,7 @@ use super::writing::locked;
 use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position, Sequence, StreamId, TableId};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// Rows per batch; measured to be a good size for sled.
 const BATCH_ROWS: usize = 128;
@@ -100,7 +101,11 @@ impl CheckpointFile {
         let checkpoint = read(&mut from).map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
         from.finish()
             .map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
-        Ok(checkpoint)
+        // A table counted twice, or files in a format without files.
+        match checkpoint.encode() == file {
+            true => Ok(checkpoint),
+            false => Err(Unsealed::Damaged("it says what is never written")),
+        }
     }
 }
 
@@ -353,6 +358,12 @@ impl Core {
         };
         cell.uncheckpointed_bytes = 0;
         self.gauges.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+        let mut streams = streams;
+        if self.options.planted.is(PlantedBug::OutboxNotCheckpointed) {
+            for stream in &mut streams {
+                stream.added.drain(..stream.added.len().min(1));
+            }
+        }
         Frozen {
             position: cell.last,
             newest: cell.newest,
@@ -371,12 +382,17 @@ impl Core {
         clean: bool,
     ) -> Result<(), StoreError> {
         self.write_until(frozen.position)?;
+        if self.options.planted.is(PlantedBug::SegmentDeletedEarly) {
+            self.trim_journal(frozen.position)?;
+        }
+        let one_more = self.options.planted.is(PlantedBug::CheckpointTooHigh);
+        let position = Position(frozen.position.0 + u64::from(one_more));
         self.spill(&frozen.streams, &mut frozen.spilled)?;
         if !frozen.applied && frozen.position > checkpointer.base {
             self.state.tables.wait_for_readers(&frozen.tables);
             let claim = Claim {
                 from: checkpointer.base,
-                to: frozen.position,
+                to: position,
             };
             let engine = self.engine.as_ref();
             let counts = &mut checkpointer.counts;
@@ -399,7 +415,7 @@ impl Core {
         self.state.published.save(frozen.last_event)?;
         let spilled = checkpointer.spilled_with(frozen);
         let file = CheckpointFile {
-            position: frozen.position,
+            position,
             newest: frozen.newest,
             last_event: frozen.last_event,
             spilled: spilled.clone(),
@@ -571,5 +587,28 @@ mod tests {
         let newer = Unsealed::Newer { found: 2, known: 1 };
         assert_eq!(unseal(MAGIC, &bytes), Err(newer));
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
+    }
+
+    /// Found by fuzzing: a table that was counted twice had the second count, and files were read out
+    /// of the format that has none, which an older program takes to mean that there are none.
+    #[test]
+    fn a_checkpoint_that_is_never_written_is_refused() {
+        let body = |counts: &[u8], files: &[u8]| {
+            let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            body.extend([&[3; 8][..], &[1, 0], counts, files].concat());
+            body
+        };
+        let file = [1, 1, 2, 5, 6, 7, 8, 1, 2, 3, 4];
+        let written = [
+            (PLAIN_FORMAT, body(&[1, 16, 5], &[]), true),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &file), true),
+            (PLAIN_FORMAT, body(&[2, 16, 5, 16, 6], &[]), false),
+            (PLAIN_FORMAT, body(&[1, 16, 5], &file), false),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &[]), false),
+        ];
+        for (format, body, is_good) in written {
+            let read = CheckpointFile::decode(&seal_as(format, MAGIC, &body));
+            assert_eq!(read.is_ok(), is_good, "{format} {body:?}: {read:?}");
+        }
     }
 }

@@ -36,10 +36,11 @@ pub use super::streams::StreamState;
 use super::writing::locked;
 use crate::clock::{Clock, Timestamp};
 use crate::commit::{
-    Commit, Epoch, EventNumber, Incarnation, Mark, Output, Position, Queued, Sequence, ServiceId,
-    StreamId, TableId,
+    Commit, Epoch, EventNumber, Haste, Incarnation, Mark, Output, Position, Queued, Sequence,
+    ServiceId, StreamId, TableId,
 };
 use crate::error::StoreError;
+use crate::planted::Planted;
 
 /// Longest page of events, in bytes of their envelopes.
 pub const EVENT_PAGE_BYTES_MAX: usize = 1 << 20;
@@ -183,6 +184,11 @@ impl Store {
         self.core().incarnation
     }
 
+    /// The mistake that this system makes on purpose.
+    pub(crate) fn planted(&self) -> Planted {
+        self.core().options.planted
+    }
+
     /// Names this opening of the cell.
     pub fn opening(&self) -> u64 {
         self.core().opening
@@ -259,7 +265,18 @@ impl Store {
         commit: Commit,
         outputs: Vec<Output>,
     ) -> Result<Queued, StoreError> {
-        self.core().queue(Some(epoch), commit, outputs)
+        self.queue_with(Haste::Awaited, epoch, commit, outputs)
+    }
+
+    /// As [`Store::queue`], also for outputs that nobody waits for.
+    pub fn queue_with(
+        &self,
+        haste: Haste,
+        epoch: Epoch,
+        commit: Commit,
+        outputs: Vec<Output>,
+    ) -> Result<Queued, StoreError> {
+        self.core().queue(Some(epoch), commit, outputs, haste)
     }
 
     /// Runs `output` when everything queued so far is durable: at once if it is.
@@ -275,6 +292,12 @@ impl Store {
     /// For somebody who queues commits: to say when more are likely to follow.
     pub(crate) fn at_work(&self) -> AtWork {
         AtWork::new(self.handle.core.clone())
+    }
+
+    /// Whether somebody waits for what is not durable yet.
+    #[cfg(test)]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.core().cell().awaited.is_some()
     }
 
     /// The position of the newest queued commit.
@@ -535,7 +558,7 @@ impl Core {
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
-            pace: Pace::default(),
+            pace: Pace::starting_at(last),
             state,
             allocating: Mutex::new(()),
             writer: Mutex::new(writer),

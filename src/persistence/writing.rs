@@ -12,8 +12,9 @@ use super::options::Driving;
 use super::state::{Cell, Given};
 use super::store::{CellState, Core, Space, Usage};
 use crate::clock::Stopwatch;
-use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
+use crate::commit::{Cause, Commit, Epoch, Haste, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// The service number of the library itself.
 const SYSTEM: ServiceId = ServiceId(0);
@@ -55,6 +56,7 @@ impl Core {
         epoch: Option<Epoch>,
         commit: Commit,
         outputs: Vec<Output>,
+        haste: Haste,
     ) -> Result<Queued, StoreError> {
         // Encode before taking the lock: it is most of the work.
         let mut body = body::encode(&commit);
@@ -96,7 +98,12 @@ impl Core {
         let position = cell.last;
         cell.uncheckpointed_bytes += body.len() as u64;
         cell.pending.push(Pending { position, body });
-        cell.promise(position, outputs);
+        let mut early = Vec::new();
+        if self.options.planted.is(PlantedBug::OutputsBeforeSync) {
+            early = outputs;
+        } else {
+            cell.promise(position, outputs, haste);
+        }
         self.queued.store(position.0, Ordering::Release);
         let due = self.options.checkpoint_start_bytes;
         let checkpoint_due = before < due && cell.uncheckpointed_bytes >= due;
@@ -111,6 +118,9 @@ impl Core {
         }
         if checkpoint_due {
             self.tell_checkpointer();
+        }
+        for output in early {
+            run(output, Ok(position));
         }
         Ok(Queued {
             position,
@@ -130,7 +140,8 @@ impl Core {
             writes,
             sends: Vec::new(),
         };
-        self.queue(None, commit, Vec::new()).map(|_| ())
+        self.queue(None, commit, Vec::new(), Haste::Unhurried)
+            .map(|_| ())
     }
 
     /// Runs an output when a position, or all that is queued if that is less, is durable.
@@ -141,8 +152,9 @@ impl Core {
             match self.check_open() {
                 Err(closed) => Err(closed),
                 Ok(()) if self.durable() >= position => Ok(position),
+                Ok(()) if self.options.planted.is(PlantedBug::QueryBeforeSync) => Ok(position),
                 Ok(()) => {
-                    cell.promise(position, [output]);
+                    cell.promise(position, [output], Haste::Awaited);
                     let due = self.pace.is_due(&cell);
                     drop(cell);
                     if due {
@@ -159,8 +171,12 @@ impl Core {
     pub(crate) fn write_group(&self) -> Result<bool, StoreError> {
         let mut writer = self.writer();
         self.check_open()?;
-        let group = std::mem::take(&mut self.cell().pending);
+        let (group, last) = {
+            let mut cell = self.cell();
+            (std::mem::take(&mut cell.pending), cell.last)
+        };
         writer.take(group);
+        self.pace.takes(last);
         match self.step(&mut writer) {
             Ok(progress) => Ok(progress),
             Err(error) => {
@@ -215,10 +231,18 @@ impl Core {
         }
     }
 
-    /// Runs the outputs up to a position, in order. The writer's lock keeps that order.
+    /// Runs the outputs up to a position, in order, those first that somebody waits for. The
+    /// writer's lock keeps that order.
     fn release_outputs(&self, position: Position) {
         let released = self.cell().released(position);
-        for (due, output) in released {
+        let mut later = Vec::new();
+        for (due, haste, output) in released {
+            match haste {
+                Haste::Awaited => run(output, Ok(due)),
+                Haste::Unhurried => later.push((due, output)),
+            }
+        }
+        for (due, output) in later {
             run(output, Ok(due));
         }
     }
@@ -236,8 +260,9 @@ impl Core {
             self.wake.notify_all();
             std::mem::take(&mut cell.outputs)
         };
+        self.pace.rouse();
         self.tell_checkpointer();
-        for (_, output) in waiting {
+        for (_, _, output) in waiting {
             let reason = reason.clone();
             run(output, Err(StoreError::Closed { reason }));
         }

@@ -43,12 +43,10 @@ pub struct Content {
 
 /// Opens a copy of a directory and reads all of it.
 pub fn look(copy: &Path) -> Found {
-    let options = StoreOptions {
-        first_segment_bytes: 64 << 10,
-        reserve_bytes: 0,
-        low_space_bytes: 0,
-        ..StoreOptions::new(copy)
-    };
+    let mut options = StoreOptions::new(copy);
+    options.first_segment_bytes = 64 << 10;
+    options.reserve_bytes = 0;
+    options.low_space_bytes = 0;
     let engines = Arc::new(SledFactory {
         dir: options.cell_dir().join("sled"),
         cache_bytes: 8 << 20,

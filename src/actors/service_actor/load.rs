@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ractor::ActorProcessingErr;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{ServiceState, ring};
+use super::ServiceState;
+use super::alarm::Alarm;
 use crate::actors::cell::{Cell, Member};
 use crate::clock::Timestamp;
 use crate::commit::TableId;
@@ -18,6 +17,7 @@ use crate::draft::{Reads, for_each_row};
 use crate::envelope::{Envelope, Key};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
+use crate::planted::PlantedBug;
 
 impl ServiceState {
     pub(super) fn load(
@@ -51,6 +51,9 @@ impl ServiceState {
             timers.insert(TimerId::from_key(&key).ok_or("a timer has an unreadable key")?);
             Ok(())
         })?;
+        if cell.store.planted().is(PlantedBug::TimerDroppedOnRestart) {
+            timers.pop_first();
+        }
         let mut planned = 0;
         for_each_row::<ActorProcessingErr>(&cell.store, member.own.plans, |_, _| {
             planned += 1;
@@ -62,9 +65,7 @@ impl ServiceState {
             .into_iter()
             .map(|stream| (stream.sender, cell.store.mark(stream)))
             .collect();
-        let (alarm, rings) = watch::channel(None);
-        let alarm_task =
-            AbortOnDropHandle::new(tokio::spawn(ring(rings, cell.clone(), member.clone())));
+        let alarm = Alarm::of(member.clone(), cell.clone());
         member
             .status
             .parked
@@ -84,7 +85,6 @@ impl ServiceState {
             random: fastrand::Rng::with_seed(cell.clock.entropy()),
             acks: BTreeMap::new(),
             alarm,
-            _alarm_task: alarm_task,
             cell,
             member,
         })
