@@ -36,6 +36,9 @@ pub struct Config {
     pub checkpoint_after_bytes: u64,
     /// Data not yet checkpointed, in bytes, beyond which commands from outside are refused.
     pub uncheckpointed_bytes_max: u64,
+    /// Bytes of the journal since the last snapshot at which the next one begins, or twice the
+    /// size of that snapshot, if this is more. Only a snapshot lets segments of the journal go.
+    pub snapshot_after_bytes: u64,
     /// Unconsumed messages of one stream, in bytes, beyond which commands to its sender are
     /// refused.
     pub stream_backlog_bytes_max: u64,
@@ -46,6 +49,9 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Free space on the disk, in bytes, below which commands from outside are refused.
     pub space_low_bytes: u64,
+    /// Space kept aside on the disk, in bytes, to make room with when it is full: at least one
+    /// segment and one checkpoint; 0 for none.
+    pub space_reserve_bytes: u64,
     /// How long published events stay readable.
     pub events_kept: Duration,
     /// Size of the event log, in bytes, beyond which the oldest events go.
@@ -67,10 +73,12 @@ impl Default for Config {
             journal_segment_bytes: 64 * MIB,
             checkpoint_after_bytes: 64 * MIB,
             uncheckpointed_bytes_max: 256 * MIB,
+            snapshot_after_bytes: 256 * MIB,
             stream_backlog_bytes_max: 1024 * MIB,
             outbox_memory_bytes_max: 64 * MIB,
             cache_bytes: 64 * MIB,
             space_low_bytes: 256 * MIB,
+            space_reserve_bytes: 128 * MIB,
             events_kept: Duration::from_secs(7 * 86_400),
             events_bytes_max: 1024 * MIB,
         }

@@ -109,6 +109,7 @@ mod messaging;
 mod names;
 mod parked;
 pub mod persistence;
+mod planted;
 pub mod prelude;
 mod rejection;
 mod report;

@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 8] = [
         "frugal",
         "config",
         "telemetry",
+        "planted",
     ],
     // contracts
     &[

@@ -237,7 +237,7 @@ pub fn builder(
     letters: Arc<dyn Sender>,
 ) -> SystemBuilder {
     services(
-        System::open(&config.data),
+        System::open(&config.data).config(config.storage.system()),
         config,
         provider,
         keyring,

@@ -5,6 +5,8 @@
 //! in the environment; what people change often is a flag too. A name that the file should not
 //! have is refused, so that a typing error does not pass for a default.
 
+mod storage;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use toml::{Table, Value};
 use crate::identity::Limits;
 use crate::identity::password_pool::PoolConfig;
 use crate::money::Currency;
+
+pub use storage::StorageConfig;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ pub struct Config {
     pub order: OrderConfig,
     /// Times of the payment provider.
     pub provider: ProviderConfig,
+    /// Sizes of what is kept on the disk.
+    pub storage: StorageConfig,
     /// What counts as little stock.
     pub inventory: InventoryConfig,
     /// How users are told what happens.
@@ -303,6 +309,7 @@ impl Default for Config {
             identity: IdentityConfig::default(),
             order: OrderConfig::default(),
             provider: ProviderConfig::default(),
+            storage: StorageConfig::default(),
             inventory: InventoryConfig::default(),
             notification: NotificationConfig::default(),
             demo: DemoConfig::default(),
@@ -582,6 +589,7 @@ fn checked(table: Table, origin: &str) -> Result<Config, ConfigError> {
             detail: error.to_string().trim().replace('\n', " "),
         })?;
     config.check_ranges(origin)?;
+    config.storage.check_ranges(origin)?;
     Ok(config)
 }
 

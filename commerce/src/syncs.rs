@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +22,16 @@ impl Syncs {
     pub fn all(&self, file: &File) -> io::Result<()> {
         self.0.fetch_add(1, Ordering::Relaxed);
         file.sync_all()
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn names(&self, dir: &Path) -> io::Result<()> {
+        let dir = match dir.as_os_str().is_empty() {
+            // Where a name alone is.
+            true => Path::new("."),
+            false => dir,
+        };
+        self.all(&File::open(dir)?)
     }
 
     /// How many there were so far.

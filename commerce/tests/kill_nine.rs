@@ -28,6 +28,22 @@ fn what_was_acknowledged_survives_any_number_of_kills() {
         failpoints: "",
         panics: false,
         aborts: false,
+        small: false,
+    }
+    .run();
+}
+
+/// With everything so small that there is always a checkpoint or a snapshot to interrupt, and every
+/// second kill while it starts.
+#[test]
+fn kills_in_recovery_checkpoints_and_snapshots_lose_nothing() {
+    Campaign {
+        name: "kill9-small",
+        test: "kills_in_recovery",
+        failpoints: "",
+        panics: false,
+        aborts: false,
+        small: true,
     }
     .run();
 }
@@ -41,6 +57,7 @@ fn panics_in_any_handler_and_kills_at_any_moment_lose_nothing() {
         failpoints: "*/*:panic:0.02",
         panics: true,
         aborts: false,
+        small: false,
     }
     .run();
 }
@@ -55,6 +72,7 @@ fn handlers_that_abort_the_process_at_random_lose_nothing() {
         failpoints: "*/*:abort:0.001",
         panics: false,
         aborts: true,
+        small: false,
     }
     .run();
 }

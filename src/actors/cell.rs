@@ -218,6 +218,7 @@ impl Member {
                 config.requests_waiting_max,
                 config.stream_window,
                 store.at_work(),
+                store.planted(),
                 hosted.declaration().in_background,
             ),
             relay: Relay::new(shape.id, config.stream_window),

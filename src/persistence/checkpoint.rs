@@ -1,12 +1,14 @@
 //! The checkpoint: brings the engine up to one position, so that replay starts there.
 //!
 //! ```text
-//! freeze at P ─► durable ≥ P ─► spill ─► claim "from P0 to P" ─► net content ─► sync
+//! freeze at P ─► durable ≥ P ─► spill ─► claim "from P0 to P" ─► net content ─► "all of P" ─► sync
 //!             ─► CHECKPOINT = P ─► release
 //! ```
 //!
 //! A crash anywhere before `CHECKPOINT` leaves an engine that holds any part of what lies between
-//! P0 and P; replay from P0 overwrites all of it. The claim, made durable first, says so.
+//! P0 and P; replay from P0 overwrites all of it. The claim, made durable first, says so. The last
+//! row says that all the others came before it: an engine that is damaged may forget, without a
+//! word, everything it was given after some moment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use super::writing::locked;
 use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position, Sequence, StreamId, TableId};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// Rows per batch; measured to be a good size for sled.
 const BATCH_ROWS: usize = 128;
@@ -161,6 +164,23 @@ impl Claim {
         // Durable before any of what it speaks of.
         engine.sync()
     }
+
+    /// Whether the engine has what it claims to have from the beginning to the end. One that was
+    /// made from a snapshot was given its claim last.
+    pub(crate) fn is_whole(self, engine: &dyn Engine) -> Result<bool, StoreError> {
+        let last = engine.get(&last_row_key())?;
+        Ok(self.from == self.to || last.is_some_and(|row| row[..] == self.to.0.to_le_bytes()))
+    }
+}
+
+fn last_row_key() -> Bytes {
+    engine_key(CLAIM, b"last")
+}
+
+/// Gives the engine the last row of a checkpoint.
+fn write_last_row(engine: &dyn Engine, position: Position) -> Result<(), StoreError> {
+    let row = Bytes::copy_from_slice(&position.0.to_le_bytes());
+    engine.apply(&[(last_row_key(), Some(row))]).map(drop)
 }
 
 /// Takes checkpoints, one at a time.
@@ -338,6 +358,12 @@ impl Core {
         };
         cell.uncheckpointed_bytes = 0;
         self.gauges.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+        let mut streams = streams;
+        if self.options.planted.is(PlantedBug::OutboxNotCheckpointed) {
+            for stream in &mut streams {
+                stream.added.drain(..stream.added.len().min(1));
+            }
+        }
         Frozen {
             position: cell.last,
             newest: cell.newest,
@@ -356,18 +382,24 @@ impl Core {
         clean: bool,
     ) -> Result<(), StoreError> {
         self.write_until(frozen.position)?;
+        if self.options.planted.is(PlantedBug::SegmentDeletedEarly) {
+            self.trim_journal(frozen.position)?;
+        }
+        let one_more = self.options.planted.is(PlantedBug::CheckpointTooHigh);
+        let position = Position(frozen.position.0 + u64::from(one_more));
         self.spill(&frozen.streams, &mut frozen.spilled)?;
         if !frozen.applied && frozen.position > checkpointer.base {
             self.state.tables.wait_for_readers(&frozen.tables);
             let claim = Claim {
                 from: checkpointer.base,
-                to: frozen.position,
+                to: position,
             };
             let engine = self.engine.as_ref();
             let counts = &mut checkpointer.counts;
             claim
                 .write(engine)
                 .and_then(|()| apply_rows(engine, rows(frozen), counts))
+                .and_then(|()| write_last_row(engine, frozen.position))
                 .and_then(|()| engine.sync())
                 .map_err(|error| match error {
                     // Nobody knows how much an engine has taken that ran out of space, so this
@@ -383,7 +415,7 @@ impl Core {
         self.state.published.save(frozen.last_event)?;
         let spilled = checkpointer.spilled_with(frozen);
         let file = CheckpointFile {
-            position: frozen.position,
+            position,
             newest: frozen.newest,
             last_event: frozen.last_event,
             spilled: spilled.clone(),

@@ -29,8 +29,9 @@ use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use crate::clock::{Clock, Timestamp};
-use crate::commit::{EventNumber, Incarnation, Position};
+use crate::commit::{EventNumber, Incarnation, Position, TableId};
 use crate::error::{OpenError, StoreError};
+use crate::planted::PlantedBug;
 
 pub(super) const FORMAT_MAGIC: &[u8; 8] = b"RDLVDATA";
 
@@ -251,9 +252,9 @@ impl Opening {
             for dir in [&self.journal_dir, &self.cell_dir, &cells, dir] {
                 self.disk.sync_dir(dir)?;
             }
-            match dir.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => self.disk.sync_dir(parent),
-                _ => Ok(()),
+            match directory_of(dir) {
+                Some(parent) => self.disk.sync_dir(parent),
+                None => Ok(()),
             }
         });
         created.map_err(|error| self.refused("creating", &self.journal_dir, &error))
@@ -306,13 +307,25 @@ impl Opening {
             commits += 1;
             let malformed =
                 |Malformed(detail): Malformed| damaged(&self.journal_dir, 0, position, detail);
-            let (commit, numbers) = body::decode(bytes).map_err(malformed)?;
+            let (mut commit, numbers) = body::decode(bytes).map_err(malformed)?;
+            if self.options.planted.is(PlantedBug::AnswerForgotten) {
+                let tables = &state.catalog().tables;
+                let name = |id: TableId| tables.get(&id).map_or("", |(_, name)| name.as_str());
+                commit
+                    .writes
+                    .retain(|write| name(write.table) != "~answers");
+            }
             cell.uncheckpointed_bytes += bytes.len() as u64;
             state
                 .apply(&mut cell, commit, Given::Replayed(&numbers))
                 .map_err(malformed)?;
             Ok(())
         })?;
+        if self.options.planted.is(PlantedBug::OutboxTrimmedTooFar) {
+            for id in state.streams.ids() {
+                state.streams.with(id, |stream| stream.trim_one_more());
+            }
+        }
         for id in state.streams.ids() {
             if !state.streams.with(id, |stream| stream.is_whole()) {
                 let detail = format!(
@@ -568,9 +581,28 @@ impl Opening {
     }
 }
 
+/// The directory that has the name of another one, which for a name alone is the present one.
+fn directory_of(dir: &Path) -> Option<&Path> {
+    dir.parent()
+        .map(|parent| match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The name of a new data directory that was given as a name alone was not made durable: a
+    /// power loss could take the whole directory with it.
+    #[test]
+    fn a_name_alone_is_in_the_present_directory() {
+        assert_eq!(directory_of(Path::new("data")), Some(Path::new(".")));
+        assert_eq!(directory_of(Path::new("a/data")), Some(Path::new("a")));
+        assert_eq!(directory_of(Path::new("/data")), Some(Path::new("/")));
+        assert_eq!(directory_of(Path::new("/")), None);
+    }
 
     #[test]
     fn golden_bytes_of_format() {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! CHECKPOINT = P0    claim "from A to B"
-//! B = P0             it is at the checkpoint
+//! B = P0             it is at the checkpoint, if it has that one's last row too
 //! A = P0, B > P0     a checkpoint to B was interrupted: replay overwrites its parts
 //! anything else      rebuild: newest whole snapshot, then the journal from there
 //! ```
@@ -97,6 +97,9 @@ impl Opening {
             return unusable("it is ahead of the journal");
         }
         if claim.to == checkpoint.position {
+            if !claim.is_whole(engine)? {
+                return unusable("it has lost the end of a checkpoint");
+            }
             if restarted && count_rows(engine)? != checkpoint.counts {
                 return unusable(
                     "its rows are not as many as they were before the machine restarted",

@@ -13,7 +13,7 @@
 //! A file is whole and on disk before it has its name, and its name is on disk before the letter
 //! counts as sent. The same letter again writes nothing.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -109,12 +109,15 @@ fn blocking(
 }
 
 fn write(syncs: &Syncs, top: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
     let dir = path.parent().unwrap_or(top);
+    if path.exists() {
+        // Whoever wrote it may have been killed before its name was durable.
+        return sync(syncs, dir);
+    }
     if !dir.exists() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // The first letter of all makes `top` as well.
+        sync(syncs, top.parent().unwrap_or(top))?;
         sync(syncs, top)?;
     }
     // No two attempts of one letter run at a time, so nobody else writes here.
@@ -132,7 +135,7 @@ fn write(syncs: &Syncs, top: &Path, path: &Path, text: &[u8]) -> io::Result<()> 
 }
 
 fn sync(syncs: &Syncs, dir: &Path) -> io::Result<()> {
-    syncs.all(&File::open(dir)?)
+    syncs.names(dir)
 }
 
 /// What went wrong, without a path: it would name the recipient.

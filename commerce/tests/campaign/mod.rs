@@ -11,6 +11,7 @@
 
 pub mod chance;
 pub mod checks;
+pub mod directory;
 pub mod patient;
 pub mod process;
 pub mod rounds;

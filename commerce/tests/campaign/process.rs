@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::common::commerce;
 
 /// Longer than any start takes, so that one that hangs fails.
@@ -18,6 +20,8 @@ pub struct Place {
     pub data: PathBuf,
     pub log: PathBuf,
     pub variables: Vec<(String, String)>,
+    /// What the program is started under, such as a tracer with its arguments.
+    pub under: Vec<String>,
 }
 
 impl Place {
@@ -36,6 +40,7 @@ impl Place {
             variables: all
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
+            under: Vec::new(),
         }
     }
 
@@ -55,6 +60,7 @@ impl Place {
 /// A process that was started. Killed when dropped.
 pub struct Process {
     child: Child,
+    is_under: bool,
     began: Instant,
     lines: Receiver<String>,
 }
@@ -66,7 +72,8 @@ impl Process {
             .create(true)
             .append(true)
             .open(&place.log);
-        let mut child = program(&["--data", &data, "--listen", "127.0.0.1:0", "--log", "error"])
+        let args = ["--data", &data, "--listen", "127.0.0.1:0", "--log", "error"];
+        let mut child = started_under(&place.under, program(&args))
             .envs(place.variables.iter().map(|(name, value)| (name, value)))
             // A picture of the stack for each of thousands of panics would be most of the work.
             .env("RUST_BACKTRACE", "0")
@@ -86,9 +93,35 @@ impl Process {
         let began = Instant::now();
         Process {
             child,
+            is_under: !place.under.is_empty(),
             began,
             lines,
         }
+    }
+
+    /// The program's own id; none if it has ended.
+    pub fn pid(&self) -> Option<Pid> {
+        let pid = self.child.id();
+        if !self.is_under {
+            return Pid::from_raw(i32::try_from(pid).unwrap());
+        }
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let first = children.ok()?.split(' ').next()?.parse().ok()?;
+        Pid::from_raw(first)
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap()
     }
 
     /// Its address and how long it took, once it answers; how it ended if it never does.
@@ -115,7 +148,8 @@ impl Process {
         if let Some(ended) = self.ended() {
             return Err(ended);
         }
-        self.child.kill().unwrap();
+        self.signal(Signal::KILL);
+        // What it is under ends with it, when it has written down everything.
         self.child.wait().unwrap();
         Ok(())
     }
@@ -123,9 +157,31 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn started_under(under: &[String], program: Command) -> Command {
+    let Some((first, rest)) = under.split_first() else {
+        return program;
+    };
+    let mut command = Command::new(first);
+    command
+        .args(rest)
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
 }
 
 /// The program under test: the one built with the tests, or the one that `KILL_PROGRAM` names,

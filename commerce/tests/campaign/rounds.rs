@@ -3,6 +3,7 @@
 //! A campaign goes in legs over one data directory. Each ends with the checks, so that a failure
 //! is found near its cause.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::chance::Chance;
 use super::checks::{Complaints, check, check_replays};
+use super::directory::{SMALL, files};
 use super::patient::Patient;
 use super::process::{Place, Process};
 use super::shopper::{Account, EVERYTHING, Shopper};
@@ -39,6 +41,9 @@ pub struct Campaign {
     pub panics: bool,
     /// Whether handlers abort the process on purpose, so that rounds may end early.
     pub aborts: bool,
+    /// Whether everything kept is so small that checkpoints and snapshots happen all the time. Then
+    /// it is also killed while it starts more often than at work.
+    pub small: bool,
 }
 
 /// Figures of a campaign.
@@ -47,6 +52,9 @@ struct Figures {
     rounds: u64,
     killed_while_starting: u64,
     aborted: u64,
+    /// Kills that left an unfinished file of this kind.
+    unfinished: BTreeMap<&'static str, u64>,
+    engines_rebuilt: u64,
     recovered_commits: u64,
     recovered_ms_max: u64,
     start_ms_max: u128,
@@ -81,8 +89,13 @@ impl Campaign {
             self.test
         );
         let directory = tempfile::tempdir().unwrap();
-        let calm = Place::below(directory.path(), &[]);
-        let place = Place::below(directory.path(), &[("REDELIVER_FAIL", self.failpoints)]);
+        let mut variables = match self.small {
+            true => SMALL.to_vec(),
+            false => Vec::new(),
+        };
+        let calm = Place::below(directory.path(), &variables);
+        variables.push(("REDELIVER_FAIL", self.failpoints));
+        let place = Place::below(directory.path(), &variables);
         let mut run = Run {
             campaign: self,
             place,
@@ -149,6 +162,7 @@ impl Run<'_> {
             "orders": by_status.values().sum::<u64>(), "by_status": by_status,
             "acknowledged": self.told.len(), "interrupted_requests": figures.interrupted,
             "answers_500": figures.failed, "answers_503": figures.unavailable,
+            "unfinished": figures.unfinished, "engines_rebuilt": figures.engines_rebuilt,
             "recovered_commits": figures.recovered_commits,
             "recovered_ms_max": figures.recovered_ms_max, "start_ms_max": figures.start_ms_max,
             "quiet_ms_max": figures.quiet_ms_max, "seconds": began.elapsed().as_secs()
@@ -223,11 +237,31 @@ impl Run<'_> {
         };
         std::thread::sleep(kill_after);
         doors.shut();
-        process.kill().or_else(|ended| self.ended(ended))
+        let killed = process.kill().or_else(|ended| self.ended(ended));
+        self.note_unfinished();
+        killed
+    }
+
+    /// Notes what the kill has interrupted, as far as files show it.
+    fn note_unfinished(&mut self) {
+        for path in files(&self.place.data).keys() {
+            let name = path.to_string_lossy();
+            let kind = match &*name {
+                _ if name.ends_with("CHECKPOINT.tmp") => "checkpoint",
+                _ if name.contains(".snap.") => "snapshot",
+                _ if name.ends_with("next.tmp") => "segment",
+                _ if name.contains("/spill/") && name.ends_with(".tmp") => "spill",
+                _ => continue,
+            };
+            *self.figures.unfinished.entry(kind).or_default() += 1;
+        }
     }
 
     fn end(&mut self) -> End {
         let millis = Duration::from_millis;
+        if self.campaign.small && self.chance.below(2) == 0 {
+            return End::WhileStarting(self.chance.below(1_100));
+        }
         match self.chance.below(100) {
             0..12 => End::WhileStarting(self.chance.below(1_100)),
             12..32 => End::AtWork(millis(self.chance.below(30))),
@@ -251,6 +285,7 @@ impl Run<'_> {
             let system = answer.expect(200);
             let number = |name: &str| system["recovered"][name].as_u64().unwrap();
             self.figures.recovered_commits += number("commits");
+            self.figures.engines_rebuilt += u64::from(!system["recovered"]["rebuilt"].is_null());
             self.figures.recovered_ms_max = self.figures.recovered_ms_max.max(number("ms"));
         }
         Ok(Some(address))
@@ -307,7 +342,8 @@ impl Run<'_> {
     }
 }
 
-fn verdict(found: &Complaints, client: &mut Patient, world: &World) -> Result<(), String> {
+/// The complaints as an error, with what helps to understand them.
+pub fn verdict(found: &Complaints, client: &mut Patient, world: &World) -> Result<(), String> {
     if found.0.is_empty() {
         Ok(())
     } else {

@@ -261,6 +261,8 @@ impl Shopper {
         let mut headers = vec![
             ("content-type", "application/json"),
             ("idempotency-key", &key),
+            // Shown in the answer: who records the program sees when each command is answered.
+            ("x-request-id", &key),
         ];
         if wait {
             headers.push(("prefer", "wait=2"));

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
 pub mod document;
+pub mod mount;
 pub mod routes;
 
 use std::collections::HashMap;

@@ -321,8 +321,11 @@ fn open(path: &Path, syncs: &Syncs) -> Result<(File, Books), LedgerError> {
         .map_err(failed("seeking"))?;
     syncs.all(&file).map_err(failed("syncing"))?;
     if let Some(folder) = folder {
-        File::open(folder)
-            .and_then(|folder| syncs.all(&folder))
+        // The folder's own name too, or a power loss takes the books with it.
+        let above = folder.parent().unwrap_or(folder);
+        syncs
+            .names(folder)
+            .and_then(|()| syncs.names(above))
             .map_err(failed("syncing its folder"))?;
     }
     Ok((file, books))
@@ -396,6 +399,20 @@ mod tests {
             .enter(operation, order, String::new(), Wish::Do)
             .await;
         line.unwrap()
+    }
+
+    /// Its folder's name was not durable: a power loss took the books with it, and the provider
+    /// knew nothing of holds that orders were confirmed upon.
+    #[test]
+    fn a_new_ledger_is_durable_with_its_folder_and_the_name_of_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let syncs = Syncs::default();
+        open(
+            &directory.path().join("provider").join("ledger.jsonl"),
+            &syncs,
+        )
+        .unwrap();
+        assert_eq!(syncs.count(), 3);
     }
 
     #[tokio::test]

@@ -1,0 +1,189 @@
+//! The original: a data directory that shoppers have worked on, with what is in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::campaign::checks::check;
+use crate::campaign::directory::{SMALL, copy_all, files};
+use crate::campaign::patient::Patient;
+use crate::campaign::process::{Place, Process};
+use crate::campaign::rounds::verdict;
+use crate::campaign::shopper::{EVERYTHING, Shopper};
+use crate::campaign::told::{Doors, Told};
+use crate::campaign::world::{World, wait_until_quiet};
+use crate::content::{Content, Found, look};
+use crate::harm::Harm;
+
+const SHOPPERS: u64 = 8;
+const WORK: Duration = Duration::from_millis(1_500);
+
+/// How a damaged copy ended.
+pub enum Verdict {
+    /// Nothing is missing.
+    Whole,
+    /// Refused, with a way out.
+    Refused,
+    /// Events are missing and told as a gap.
+    Gap,
+    /// The newest commits are missing, and nothing could have told.
+    Tail,
+}
+
+pub struct Original {
+    place: Place,
+    told: Vec<Told>,
+    content: Content,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Original {
+    /// Lets shoppers work until the program is killed in the middle of it, or told to stop.
+    pub fn make(home: &Path, seed: u64, in_good_order: bool) -> Result<Original, String> {
+        fs::create_dir_all(home).unwrap();
+        let place = Place::below(home, &SMALL);
+        let mut process = Process::spawn(&place);
+        let (address, _) = process
+            .ready()
+            .map_err(|ended| format!("it does not start: {ended}"))?;
+        let doors = Arc::new(Doors::default());
+        let shoppers: Vec<_> = (0..SHOPPERS)
+            .map(|number| {
+                let shopper = Shopper::new(seed, 0, number, EVERYTHING, doors.clone());
+                std::thread::spawn(move || shopper.shop())
+            })
+            .collect();
+        doors.open(&address);
+        // Not a wait for a condition: they work for a while.
+        std::thread::sleep(WORK);
+        doors.close_for_good();
+        let mut told = Vec::new();
+        for shopper in shoppers {
+            told.extend(shopper.join().map_err(|_| "a shopper died")?.told);
+        }
+        if in_good_order {
+            let ended = process.terminate();
+            assert!(ended.success(), "{ended}");
+        } else {
+            process.kill().map_err(|ended| format!("{ended}"))?;
+        }
+        let files = files(&place.data);
+        let intact = home.join("intact");
+        copy_all(&place.data, &intact);
+        match look(&intact) {
+            Found::Content(content) if content.gaps.is_empty() => Ok(Original {
+                place,
+                told,
+                content,
+                files,
+            }),
+            Found::Content(content) => Err(format!("events are missing: {:?}", content.gaps)),
+            Found::Refused(what) | Found::Unreadable(what) => Err(what),
+        }
+    }
+
+    pub fn copy(&self, to: &Path) {
+        copy_all(&self.place.data, to);
+    }
+
+    /// How a copy that was harmed like this has ended, as the store found it.
+    pub fn judge(&self, found: &Found, harm: &Harm) -> Result<Verdict, String> {
+        let content = match found {
+            Found::Refused(sentence) | Found::Unreadable(sentence) => {
+                is_way_out(sentence)?;
+                return Ok(Verdict::Refused);
+            }
+            Found::Content(content) => content,
+        };
+        let differences = content.differences(&self.content);
+        match differences.is_empty() {
+            true if content.gaps.is_empty() => Ok(Verdict::Whole),
+            true if harm.kind == "events" => Ok(Verdict::Gap),
+            true => Err(format!("events are missing: {:?}", content.gaps)),
+            false
+                if self.may_be_taken_for_torn(harm) && content.position < self.content.position =>
+            {
+                Ok(Verdict::Tail)
+            }
+            false => Err(format!(
+                "it opens and is not the same, {} differences:\n{}",
+                differences.len(),
+                differences[..differences.len().min(20)].join("\n")
+            )),
+        }
+    }
+
+    /// Whether the newest segment has lost its end, which looks like a write that a crash tore.
+    fn may_be_taken_for_torn(&self, harm: &Harm) -> bool {
+        let newest = self
+            .files
+            .keys()
+            .rfind(|path| path.starts_with("cells/main/journal"));
+        newest == Some(&harm.file) && harm.reaches_the_end(&self.files[&harm.file])
+    }
+
+    /// How a copy that was harmed like this ends when the program starts on it.
+    pub fn judge_program(&self, copy: &Path, harm: &Harm) -> Result<Verdict, String> {
+        let log = copy.with_extension("log");
+        let _ = fs::remove_file(&log);
+        let place = Place {
+            data: copy.to_owned(),
+            log,
+            ..self.place.clone()
+        };
+        let mut process = Process::spawn(&place);
+        let (address, _) = match process.ready() {
+            Ok(ready) => ready,
+            Err(ended) => {
+                let said = fs::read_to_string(&place.log).unwrap();
+                let sentence = said.trim_end();
+                if ended.code() != Some(74) || sentence.lines().count() != 1 {
+                    return Err(format!("it ended with {ended} and these words:\n{said}"));
+                }
+                is_way_out(sentence)?;
+                return Ok(Verdict::Refused);
+            }
+        };
+        let mut client = Patient::new(&address);
+        let quiet = wait_until_quiet(&mut client);
+        let world = World::look(&mut client, &place.data);
+        let checked = verdict(&check(&world, &self.told), &mut client, &world);
+        match quiet.and(checked) {
+            Ok(()) => Ok(Verdict::Whole),
+            Err(_) if self.may_be_taken_for_torn(harm) => Ok(Verdict::Tail),
+            Err(what) => Err(format!("{what}\n{}", place.last_words())),
+        }
+    }
+}
+
+/// A refusal is one sentence that ends with what to do.
+fn is_way_out(sentence: &str) -> Result<(), String> {
+    let advice = [
+        "restore",
+        "run the version",
+        "free some space",
+        "give this",
+        "restart",
+        "remove",
+        "put",
+    ];
+    let says = advice.iter().any(|words| sentence.contains(words));
+    match says && !sentence.contains('\n') && !sentence.contains("panicked") {
+        true => Ok(()),
+        false => Err(format!("no way out: {sentence}")),
+    }
+}
+
+/// Who refuses has changed nothing, but for the lock and the engine, which may be lost.
+pub fn unchanged(before: &BTreeMap<PathBuf, Vec<u8>>, data: &Path) -> Result<(), String> {
+    let after = files(data);
+    let matters = |path: &&PathBuf| !path.starts_with("cells/main/sled") && !path.ends_with("LOCK");
+    for path in before.keys().chain(after.keys()).filter(matters) {
+        if before.get(path) != after.get(path) {
+            return Err(format!("who refused it has changed {}", path.display()));
+        }
+    }
+    Ok(())
+}
