@@ -3,7 +3,7 @@
 //!
 //! A run is a list of operations that proptest makes up and, when an answer differs, shortens. Each
 //! runs against a [`Stack`]: the whole system in virtual time on a simulated disk, or on sled in a
-//! directory. `PROPTEST_CASES` says how many runs (default 48, and a quarter of it on a real disk).
+//! directory. `PROPTEST_CASES` says how many runs (default 96, and 16 on a real disk).
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 #[path = "../common/mod.rs"]
@@ -47,7 +47,7 @@ async fn run(mut stack: impl Stack, operations: Vec<Op>) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(config(48, 2_000))]
+    #![proptest_config(config(96, 2_000))]
 
     #[test]
     fn a_simulated_stack_answers_as_the_model_does_through_restarts_kills_and_power_losses(
@@ -64,7 +64,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(12, 100))]
+    #![proptest_config(config(16, 100))]
 
     #[test]
     fn a_stack_on_sled_answers_as_the_model_does_through_restarts(operations in operations(40)) {

@@ -72,7 +72,8 @@ fn deed() -> impl Strategy<Value = Deed> {
 fn slice(numbers: std::ops::Range<i64>) -> impl Strategy<Value = Slice> {
     let number = || prop::option::of(numbers.clone());
     let of = prop::option::weighted(0.7, name());
-    (of, number(), number(), number(), any::<bool>(), 0..12usize).prop_map(
+    let limit = prop_oneof![3 => 0..12usize, 1 => Just(usize::MAX)];
+    (of, number(), number(), number(), any::<bool>(), limit).prop_map(
         |(of, from, below, after, descending, limit)| Slice {
             of,
             from,
@@ -287,7 +288,7 @@ async fn check(stack: &mut impl Stack, model: &mut Model) -> Result<(), Differen
         below: None,
         after: None,
         descending: false,
-        limit: 1_000,
+        limit: usize::MAX,
     };
     let shelves = shelves(stack);
     let rows = shelves.query(Rows { of: all.clone() }).await;

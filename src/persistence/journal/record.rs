@@ -13,6 +13,9 @@ use crate::commit::Position;
 
 pub(crate) const HEAD_BYTES: usize = 40;
 
+/// Where in its head a record says which opening wrote it.
+pub(crate) const OPENING_AT: usize = 16;
+
 /// The longest body a record may have.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 
@@ -104,7 +107,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     Some(Record {
         crc,
         position: Position(u64_at(8)),
-        opening: u64_at(16),
+        opening: u64_at(OPENING_AT),
         durable: Position(u64_at(24)),
         previous: u32_at(32),
         kind,
