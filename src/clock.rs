@@ -142,6 +142,11 @@ impl VirtualClock {
         }
     }
 
+    /// The virtual time that has passed since the clock was made, whatever the wall clock shows.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Moves the wall clock without letting time pass, as an operator or a time server would.
     pub fn jump(&self, micros: i64) {
         self.base.fetch_add(micros, Ordering::SeqCst);
