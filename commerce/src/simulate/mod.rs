@@ -1,0 +1,84 @@
+//! The shop under simulation: all its services in virtual time, with shoppers, a warehouse and an
+//! office at work, while by the seed everything goes wrong that may.
+//!
+//! ```text
+//! people (shoppers, warehouse, office) ──▶ shop ◀──▶ outside (payment provider, mail, webhooks)
+//!        │ told                              │ look          │ books
+//!        └────────────────▶ laws ◀───────────┴───────────────┘
+//! ```
+//!
+//! Feature `simulate`; never in a default build. The command line is [`command`].
+
+pub mod command;
+mod laws;
+mod look;
+mod office;
+mod outside;
+mod people;
+mod probe;
+mod told;
+mod warehouse;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use redeliver::minutes;
+use tokio::sync::OnceCell;
+
+use redeliver::testing::{Client, Simulation};
+
+use crate::app;
+use crate::config::Config;
+use outside::Outside;
+use told::Told;
+
+/// Shoppers at work.
+const SHOPPERS: u64 = 5;
+/// People in the warehouse.
+const PACKERS: u64 = 2;
+
+/// What a run's people, services and laws share: the world outside of the shop, and what its
+/// people were told.
+pub(crate) struct Town {
+    outside: Outside,
+    told: Told,
+    /// How often the probe was answered, by key.
+    called: Mutex<BTreeMap<u64, u64>>,
+    /// What there is in the end: looked at once, for all laws.
+    seen: OnceCell<Result<look::Seen, String>>,
+}
+
+/// The shop in virtual time under the faults of this seed.
+pub fn shop(seed: u64) -> Simulation<impl Send + Sync + 'static> {
+    let config = Config::default();
+    let simulation = Simulation::new(seed)
+        .history(|seed| Town {
+            outside: Outside::new(seed),
+            told: Told::default(),
+            called: Mutex::default(),
+            seen: OnceCell::new(),
+        })
+        .services(move |system, town: &Arc<Town>| {
+            let outside = &town.outside;
+            let (provider, keyring) = (outside.provider.clone(), outside.keyring.clone());
+            app::services(system, &config, provider, keyring, outside.mail.clone())
+        })
+        .service(probe::Caller)
+        .service(probe::Listener)
+        .workload("shopper", SHOPPERS, people::shopper)
+        .workload("packer", PACKERS, warehouse::packer)
+        .workload("office", 1, office::clerk)
+        .workload("postman", 1, outside::postman)
+        .workload("caller", 1, probe::caller)
+        .check("probe", probe::check)
+        // Longer than any step of an order waits when nothing goes wrong.
+        .settle(minutes(4));
+    laws::ALL
+        .iter()
+        .fold(simulation, |simulation, (name, law)| {
+            simulation.check(*name, move |client: Client, town: Arc<Town>| async move {
+                let seen = town.seen.get_or_init(|| look::around(&client, &town));
+                law(seen.await.as_ref().map_err(Clone::clone)?)
+            })
+        })
+}
