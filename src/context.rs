@@ -21,6 +21,7 @@ use crate::codec::{self, CodecError, Subject};
 use crate::draft::Turn;
 use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::service::{Command, Event, Message, Service};
 use crate::span::Span;
@@ -89,6 +90,11 @@ impl<S: Service> View<S> {
 
     pub(crate) fn into_turn(self) -> Turn {
         self.turn
+    }
+
+    /// Whether a mistake is to be made on purpose.
+    pub(crate) fn planted(&self, bug: PlantedBug) -> bool {
+        self.turn.shape.planted.is(bug)
     }
 
     /// Taints the turn: part of a row could not be read or written.
@@ -429,7 +435,8 @@ impl<S: Service> Context<S> {
             if before == after {
                 continue;
             }
-            if let Some(before) = before {
+            let left = shape.planted.is(PlantedBug::IndexEntryLeft) && new.is_none();
+            if let Some(before) = before.filter(|_| !left) {
                 turn.write(*index, Bytes::from(before), None);
             }
             if let Some(after) = after {

@@ -14,6 +14,7 @@ use crate::envelope::{Envelope, Kind, MessageId, TraceContext};
 use crate::error::StoreError;
 use crate::handlers::seal_message;
 use crate::names::Names;
+use crate::planted::{Planted, PlantedBug};
 use crate::service::Message;
 use crate::span::Span;
 use crate::table::IndexKeys;
@@ -67,6 +68,8 @@ pub(crate) struct Shape {
     pub(crate) wakes: Vec<&'static str>,
     pub(crate) timers: TableId,
     pub(crate) plans: TableId,
+    /// The mistake that the system makes on purpose.
+    pub(crate) planted: Planted,
 }
 
 /// What a turn is given beside the state and the message.
@@ -239,7 +242,10 @@ impl Turn {
         })
     }
 
-    pub(crate) fn promise(&mut self, envelope: Envelope, to: Vec<ServiceId>, event: bool) {
+    pub(crate) fn promise(&mut self, envelope: Envelope, mut to: Vec<ServiceId>, event: bool) {
+        if self.shape.planted.is(PlantedBug::SubscriberSkipped) && event && to.len() > 1 {
+            to.pop();
+        }
         match envelope.encode() {
             Ok(bytes) => {
                 self.plan.sends.push(Send {

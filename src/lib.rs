@@ -106,6 +106,7 @@ mod messaging;
 mod names;
 mod parked;
 pub mod persistence;
+mod planted;
 pub mod prelude;
 mod rejection;
 mod report;

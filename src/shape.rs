@@ -5,6 +5,7 @@ use crate::draft::Shape;
 use crate::envelope::Kind;
 use crate::hosted::Hosted;
 use crate::names::Names;
+use crate::planted::Planted;
 use crate::turn::{PLANS, TIMERS};
 
 /// Where the names of one service lead, as its surroundings know them.
@@ -72,6 +73,7 @@ impl Shape {
             timers: around.table(TIMERS),
             plans: around.table(PLANS),
             tables,
+            planted: Planted::default(),
         }
     }
 

@@ -46,7 +46,8 @@ pub(crate) fn resolve(
             own: *id,
             failed: None,
         };
-        let shape = Shape::of(service.as_ref(), *id, &mut around);
+        let mut shape = Shape::of(service.as_ref(), *id, &mut around);
+        shape.planted = store.planted();
         if let Some(error) = around.failed {
             return Err(error.into());
         }

@@ -33,6 +33,7 @@ use crate::persistence::options::{Driving, StoreOptions};
 use crate::persistence::real_disk::RealDisk;
 use crate::persistence::sled::SledFactory;
 use crate::persistence::store::{CellState, Store};
+use crate::planted::Planted;
 use crate::report::{self, DeadLetter, Health, RecoveredReport, SystemReport};
 use crate::saga::{Orchestrator, Saga};
 use crate::service::Service;
@@ -131,10 +132,19 @@ pub(crate) enum Stage {
     Real,
     /// On a simulated disk and engine, driven by tasks of the current runtime.
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))]
-    Simulated {
-        disk: Arc<dyn Disk>,
-        engines: Arc<dyn EngineFactory>,
-    },
+    Simulated(Simulated),
+}
+
+/// What a simulated system runs on, and what is special about it.
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))]
+pub(crate) struct Simulated {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) engines: Arc<dyn EngineFactory>,
+    /// How long the disk's operations since the last question take.
+    pub(crate) delay: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// See [`StoreOptions::snapshot_bytes`]; `None` for its default.
+    pub(crate) snapshot_bytes: Option<u64>,
+    pub(crate) planted: Planted,
 }
 
 impl SystemBuilder {
@@ -171,13 +181,8 @@ impl SystemBuilder {
     }
 
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn simulated(
-        mut self,
-        disk: Arc<dyn Disk>,
-        engines: Arc<dyn EngineFactory>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        self.stage = Stage::Simulated { disk, engines };
+    pub(crate) fn simulated(mut self, on: Simulated, clock: Arc<dyn Clock>) -> Self {
+        self.stage = Stage::Simulated(on);
         self.clock = clock;
         self
     }
@@ -290,8 +295,12 @@ async fn open(
     clock: Arc<dyn Clock>,
     stage: Stage,
 ) -> Result<(Store, Recovered, Drivers), StartError> {
-    let options = StoreOptions {
+    let defaults = StoreOptions::new(dir);
+    let mut options = StoreOptions {
         segment_bytes: config.journal_segment_bytes,
+        first_segment_bytes: defaults
+            .first_segment_bytes
+            .min(config.journal_segment_bytes),
         checkpoint_start_bytes: config.checkpoint_after_bytes,
         checkpoint_bytes_max: config.uncheckpointed_bytes_max,
         stream_backlog_bytes: config.stream_backlog_bytes_max,
@@ -299,7 +308,7 @@ async fn open(
         low_space_bytes: config.space_low_bytes,
         cache_bytes: config.cache_bytes,
         events: EventLimits::of(config.events_kept, config.events_bytes_max),
-        ..StoreOptions::new(dir)
+        ..defaults
     };
     match stage {
         Stage::Real => {
@@ -321,26 +330,34 @@ async fn open(
             })??;
             Ok((store, recovered, Vec::new()))
         }
-        Stage::Simulated { disk, engines } => {
+        Stage::Simulated(on) => {
+            options.planted = on.planted;
+            options.snapshot_bytes = on.snapshot_bytes.unwrap_or(options.snapshot_bytes);
             let work = Arc::new(tokio::sync::Notify::new());
             let notify = work.clone();
             let driving = Driving::Manual(Arc::new(move || notify.notify_one()));
-            let (store, recovered) = Store::open(options, disk, engines, clock, driving)?;
-            let driver = AbortOnDropHandle::new(tokio::spawn(drive(store.clone(), work)));
+            let (store, recovered) = Store::open(options, on.disk, on.engines, clock, driving)?;
+            let driver = drive(store.clone(), work, on.delay);
+            let driver = AbortOnDropHandle::new(tokio::spawn(driver));
             Ok((store, recovered, vec![driver]))
         }
     }
 }
 
-/// Takes the store's steps in virtual time: a sync takes as long as a good disk's.
-async fn drive(store: Store, work: Arc<tokio::sync::Notify>) {
+/// Takes the store's steps in virtual time: a sync takes as long as a good disk's, and what a slow
+/// disk takes longer is waited for before its next step.
+async fn drive(
+    store: Store,
+    work: Arc<tokio::sync::Notify>,
+    delay: Arc<dyn Fn() -> Duration + Send + Sync>,
+) {
     const SYNC: Duration = Duration::from_micros(150);
     // The space on the disk changes without anybody queueing anything.
     const LOOK_EVERY: Duration = Duration::from_secs(30);
     loop {
         let _ = tokio::time::timeout(LOOK_EVERY, work.notified()).await;
         loop {
-            tokio::time::sleep(SYNC).await;
+            tokio::time::sleep(SYNC + delay()).await;
             match (store.write_group(), store.maintain()) {
                 (Ok(false), Ok(false)) => break,
                 (Ok(_), Ok(_)) => {}

@@ -24,6 +24,7 @@ use crate::handlers::{ActivityResult, Handled, seal_rejection};
 use crate::key::TableKey;
 use crate::messaging::retry::backoff;
 use crate::parked::{self, DeadReason, DeadRow, Failure, Origin, ParkedRow, Why};
+use crate::planted::PlantedBug;
 use crate::rejection::Rejection;
 use crate::supervision::Supervision;
 
@@ -284,6 +285,9 @@ pub(crate) fn conclude(
                     arrived.envelope.kind == Kind::Command && arrived.envelope.wants_reply
                 }
             };
+            if heard && setting.shape.planted.is(PlantedBug::RejectionLeavesWrites) {
+                take_effects(&mut concluded, turn);
+            }
             if heard {
                 consume(setting, arrived, &mut concluded, Fate::Rejected);
                 answer(setting, arrived, &mut concluded, Err(rejection))?;
@@ -497,19 +501,19 @@ fn consume(setting: &Setting<'_>, arrived: &Arrived, concluded: &mut Concluded, 
             concluded.parked.push(ParkedChange::Remove(*origin));
         }
         From::Timer(timer) => {
-            concluded
-                .commit
-                .writes
-                .push(gone(setting.own.timers, timer.key()));
+            if !setting.shape.planted.is(PlantedBug::TimerTwice) {
+                let row = gone(setting.own.timers, timer.key());
+                concluded.commit.writes.push(row);
+            }
             concluded.timers_gone.push(*timer);
         }
         From::Activity { .. } => {
             let id = arrived.envelope.id.0;
             concluded.activity_ended = true;
-            concluded
-                .commit
-                .writes
-                .push(gone(setting.own.plans, id.to_bytes()));
+            if !setting.shape.planted.is(PlantedBug::ActivityEndedTwice) {
+                let row = gone(setting.own.plans, id.to_bytes());
+                concluded.commit.writes.push(row);
+            }
             concluded
                 .commit
                 .writes
@@ -644,11 +648,13 @@ fn park(
         result,
     };
     let sealed = parked::seal_parked(&origin, &row)?;
-    concluded.commit.writes.push(Write {
-        table: setting.own.parked,
-        key: origin.to_bytes(),
-        value: Some(sealed),
-    });
+    if !setting.shape.planted.is(PlantedBug::ParkedLost) {
+        concluded.commit.writes.push(Write {
+            table: setting.own.parked,
+            key: origin.to_bytes(),
+            value: Some(sealed),
+        });
+    }
     concluded.parked.push(ParkedChange::Insert {
         origin,
         row,

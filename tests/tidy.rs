@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 8] = [
         "json",
         "config",
         "telemetry",
+        "planted",
     ],
     // contracts
     &[

@@ -235,6 +235,7 @@ impl Member {
                 config.requests_waiting_max,
                 config.stream_window,
                 store.at_work(),
+                store.planted(),
             ),
             relay: Relay::new(shape.id, config.stream_window),
             pool: PoolHandle::default(),

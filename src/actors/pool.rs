@@ -18,6 +18,7 @@ use crate::draft::for_each_row;
 use crate::envelope::Envelope;
 use crate::handlers::ActivityFuture;
 use crate::messaging::retry::{Attempts, Breaker, Next};
+use crate::planted::PlantedBug;
 
 /// Reaches the pool's actor while there is one.
 #[derive(Default)]
@@ -134,8 +135,18 @@ impl Actor for PoolActor {
                 }
             }
             PoolMessage::Found(envelopes) => {
+                let blindly = state
+                    .cell
+                    .store
+                    .planted()
+                    .is(PlantedBug::ActivityRunBlindly);
+                let attempts = if blindly {
+                    Attempts::planned
+                } else {
+                    Attempts::found
+                };
                 for envelope in envelopes {
-                    state.take(&myself, envelope, Attempts::found);
+                    state.take(&myself, envelope, attempts);
                 }
             }
             PoolMessage::Again(id) => state.enqueue(&myself, id),

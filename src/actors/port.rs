@@ -21,6 +21,7 @@ use crate::messaging::stream::{Accepted, Incoming};
 use crate::messaging::transport::Delivery;
 use crate::parked::Origin;
 use crate::persistence::pace::AtWork;
+use crate::planted::{Planted, PlantedBug};
 use crate::turn::Arrived;
 
 /// A command or query from outside.
@@ -96,6 +97,7 @@ pub(crate) struct Port {
     pub(crate) idle: Notify,
     requests_max: usize,
     window: usize,
+    planted: Planted,
 }
 
 struct PortState {
@@ -121,7 +123,7 @@ impl PortState {
 }
 
 impl Port {
-    pub(crate) fn new(requests_max: usize, window: u64, at_work: AtWork) -> Port {
+    pub(crate) fn new(requests_max: usize, window: u64, at_work: AtWork, planted: Planted) -> Port {
         Port {
             state: Mutex::new(PortState {
                 waker: None,
@@ -139,6 +141,7 @@ impl Port {
             idle: Notify::new(),
             requests_max,
             window: usize::try_from(window).unwrap_or(usize::MAX),
+            planted,
         }
     }
 
@@ -156,6 +159,15 @@ impl Port {
             .entry(sender)
             .or_insert_with(|| Incoming::new(mark().consumed, window));
         let was_ready = incoming.is_ready();
+        let again = self.planted.is(PlantedBug::DedupeSkipped);
+        if again && delivery.first <= incoming.accepted() && !delivery.entries.is_empty() {
+            incoming.put_back(delivery.first, delivery.entries[0].clone());
+            if !was_ready {
+                state.ready.push_back(sender);
+            }
+            wake(state);
+            return Accepted::Ready;
+        }
         let accepted = incoming.accept(delivery.first, delivery.entries);
         if accepted == Accepted::Ready && !was_ready {
             state.ready.push_back(sender);

@@ -16,6 +16,7 @@ use crate::actors::cell::{Cell, Member};
 use crate::commit::{Sequence, ServiceId, StreamId};
 use crate::messaging::stream::Outgoing;
 use crate::messaging::transport::Delivery;
+use crate::planted::PlantedBug;
 
 /// How often receivers that owe an acknowledgement are greeted.
 const GREET_EVERY: Duration = Duration::from_secs(1);
@@ -93,6 +94,9 @@ impl Relay {
     }
 
     pub(crate) fn acknowledged(&self, cell: &Cell, stream: StreamId, consumed: Sequence) {
+        if cell.store.planted().is(PlantedBug::AckDropped) {
+            return;
+        }
         let mut streams = self.streams();
         if let Some(outgoing) = streams.get_mut(&stream.receiver) {
             outgoing.acknowledged(consumed);

@@ -28,6 +28,7 @@ use super::writing::locked;
 use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position, Sequence, StreamId, TableId};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// Rows per batch; measured to be a good size for sled.
 const BATCH_ROWS: usize = 128;
@@ -334,6 +335,12 @@ impl Core {
         };
         cell.uncheckpointed_bytes = 0;
         self.gauges.uncheckpointed_bytes.store(0, Ordering::Relaxed);
+        let mut streams = streams;
+        if self.options.planted.is(PlantedBug::OutboxNotCheckpointed) {
+            for stream in &mut streams {
+                stream.added.drain(..stream.added.len().min(1));
+            }
+        }
         Frozen {
             position: cell.last,
             newest: cell.newest,
@@ -352,12 +359,17 @@ impl Core {
         clean: bool,
     ) -> Result<(), StoreError> {
         self.write_until(frozen.position)?;
+        if self.options.planted.is(PlantedBug::SegmentDeletedEarly) {
+            self.trim_journal(frozen.position)?;
+        }
+        let one_more = self.options.planted.is(PlantedBug::CheckpointTooHigh);
+        let position = Position(frozen.position.0 + u64::from(one_more));
         self.spill(&frozen.streams, &mut frozen.spilled)?;
         if !frozen.applied && frozen.position > checkpointer.base {
             self.state.tables.wait_for_readers(&frozen.tables);
             let claim = Claim {
                 from: checkpointer.base,
-                to: frozen.position,
+                to: position,
             };
             let engine = self.engine.as_ref();
             let counts = &mut checkpointer.counts;
@@ -379,7 +391,7 @@ impl Core {
         self.state.published.save(frozen.last_event)?;
         let spilled = checkpointer.spilled_with(frozen);
         let file = CheckpointFile {
-            position: frozen.position,
+            position,
             newest: frozen.newest,
             last_event: frozen.last_event,
             spilled: spilled.clone(),

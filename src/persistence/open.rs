@@ -29,8 +29,9 @@ use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
 use super::store::{Core, Store};
 use crate::clock::{Clock, Timestamp};
-use crate::commit::{EventNumber, Incarnation, Position};
+use crate::commit::{EventNumber, Incarnation, Position, TableId};
 use crate::error::{OpenError, StoreError};
+use crate::planted::PlantedBug;
 
 pub(super) const FORMAT_MAGIC: &[u8; 8] = b"RDLVDATA";
 
@@ -306,13 +307,25 @@ impl Opening {
             commits += 1;
             let malformed =
                 |Malformed(detail): Malformed| damaged(&self.journal_dir, 0, position, detail);
-            let (commit, numbers) = body::decode(bytes).map_err(malformed)?;
+            let (mut commit, numbers) = body::decode(bytes).map_err(malformed)?;
+            if self.options.planted.is(PlantedBug::AnswerForgotten) {
+                let tables = &state.catalog().tables;
+                let name = |id: TableId| tables.get(&id).map_or("", |(_, name)| name.as_str());
+                commit
+                    .writes
+                    .retain(|write| name(write.table) != "~answers");
+            }
             cell.uncheckpointed_bytes += bytes.len() as u64;
             state
                 .apply(&mut cell, commit, Given::Replayed(&numbers))
                 .map_err(malformed)?;
             Ok(())
         })?;
+        if self.options.planted.is(PlantedBug::OutboxTrimmedTooFar) {
+            for id in state.streams.ids() {
+                state.streams.with(id, |stream| stream.trim_one_more());
+            }
+        }
         for id in state.streams.ids() {
             if !state.streams.with(id, |stream| stream.is_whole()) {
                 let detail = format!(

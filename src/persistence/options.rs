@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::events::EventLimits;
+use crate::planted::Planted;
 
 const MIB: u64 = 1 << 20;
 
@@ -41,6 +42,8 @@ pub struct StoreOptions {
     pub events: EventLimits,
     /// Size of the engine's cache, for factories made from these options.
     pub cache_bytes: u64,
+    /// The mistake to make on purpose; none in a default build.
+    pub(crate) planted: Planted,
 }
 
 impl StoreOptions {
@@ -61,6 +64,7 @@ impl StoreOptions {
             low_space_bytes: 512 * MIB,
             events: EventLimits::default(),
             cache_bytes: 64 * MIB,
+            planted: Planted::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::digest::Digest;
 use super::disk::{Disk, DiskFile, LockGuard, Locking, OpenMode};
@@ -62,6 +63,12 @@ struct Machine {
     unsynced: Vec<(PathBuf, NameChange)>,
     locks: BTreeSet<PathBuf>,
     memory: BTreeMap<PathBuf, SharedMemory>,
+    /// How long an operation may take, and its own source of chance, so that a slow disk loses the
+    /// same in a crash as a fast one.
+    latency_max: Duration,
+    latency: fastrand::Rng,
+    /// How long the operations took that nobody has waited for.
+    delay: Duration,
 }
 
 #[derive(Clone, Default)]
@@ -195,6 +202,9 @@ impl SimDisk {
                 unsynced: Vec::new(),
                 locks: BTreeSet::new(),
                 memory: BTreeMap::new(),
+                latency_max: Duration::ZERO,
+                latency: fastrand::Rng::with_seed(seed.rotate_left(31)),
+                delay: Duration::ZERO,
             })),
         }
     }
@@ -229,11 +239,28 @@ impl SimDisk {
         self.machine().faults.insert(n, fault);
     }
 
+    /// Whether faults have been asked for that have not come yet.
+    pub fn has_faults(&self) -> bool {
+        let machine = self.machine();
+        machine.sync_fails || !machine.faults.is_empty()
+    }
+
     /// Forgets all faults that have not come yet.
     pub fn clear_faults(&self) {
         let mut machine = self.machine();
         machine.faults.clear();
         machine.sync_fails = false;
+    }
+
+    /// Makes each operation take up to this long, by the seed. The time is virtual: who drives the
+    /// store waits for it ([`SimDisk::take_delay`]).
+    pub fn slow_down(&self, latency_max: Duration) {
+        self.machine().latency_max = latency_max;
+    }
+
+    /// How long the operations since the last question took.
+    pub fn take_delay(&self) -> Duration {
+        std::mem::take(&mut self.machine().delay)
     }
 
     /// Limits the bytes that all files together may take.
@@ -363,6 +390,9 @@ impl Machine {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.operations += 1;
+        if !self.latency_max.is_zero() {
+            self.delay += self.latency_max.mul_f64(self.latency.f64());
+        }
         match self.faults.remove(&self.operations) {
             None => {}
             Some(Fault::Crash) => return Ok(Fate::Crashes),

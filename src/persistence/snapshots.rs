@@ -17,10 +17,11 @@ use super::format::sync_names;
 use super::journal::segment::segment_path;
 use super::snapshot::{Snapshot, SnapshotWriter};
 use super::store::Core;
-use super::tables::{CLAIM, engine_key, table_and_key};
+use super::tables::{CLAIM, FIRST_TABLE, engine_key, table_and_key};
 use super::writing::locked;
-use crate::commit::Position;
+use crate::commit::{Position, TableId};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// Rows per page when the engine is dumped.
 const PAGE_ROWS: usize = 1024;
@@ -83,7 +84,8 @@ impl Core {
         let path = dir.join(format!("{:016}.snap", position.0));
         let meta = checkpointer.file(self, false).encode();
         let writer = SnapshotWriter::create(disk, &path, position, &meta)?;
-        let writer = dump(self.engine.as_ref(), writer)?;
+        let first = self.options.planted.is(PlantedBug::SnapshotMissesTable);
+        let writer = dump(self.engine.as_ref(), writer, first.then_some(FIRST_TABLE))?;
         writer.finish().inspect_err(|error| {
             // One of its syncs may have failed. For lack of space it is written anew as a whole.
             if matches!(error, StoreError::Io { .. }) {
@@ -120,7 +122,7 @@ impl Core {
     }
 
     /// Removes the segments that lie wholly at or before a position.
-    fn trim_journal(&self, position: Position) -> Result<(), StoreError> {
+    pub(super) fn trim_journal(&self, position: Position) -> Result<(), StoreError> {
         let dir = self.options.cell_dir().join("journal");
         loop {
             let oldest = {
@@ -156,12 +158,16 @@ impl Core {
     }
 }
 
-/// Writes every row of an engine into a snapshot.
+/// Writes every row of an engine into a snapshot, but for those of a table that is to be missed.
 fn dump<'d>(
     engine: &dyn Engine,
     mut writer: SnapshotWriter<'d>,
+    missed: Option<TableId>,
 ) -> Result<SnapshotWriter<'d>, StoreError> {
-    let written = each_engine_row(engine, |table, key, value| writer.row(table, key, value));
+    let written = each_engine_row(engine, |table, key, value| match missed == Some(table) {
+        true => Ok(()),
+        false => writer.row(table, key, value),
+    });
     match written {
         Ok(()) => Ok(writer),
         Err(error) => {
@@ -175,7 +181,7 @@ fn dump<'d>(
 /// Calls `each` with every row of an engine in order, but for what it says about itself.
 pub(crate) fn each_engine_row(
     engine: &dyn Engine,
-    mut each: impl FnMut(crate::commit::TableId, &[u8], &[u8]) -> Result<(), StoreError>,
+    mut each: impl FnMut(TableId, &[u8], &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let mut range = (Bound::Unbounded, Bound::Unbounded);
     loop {

@@ -40,6 +40,7 @@ use crate::commit::{
     StreamId, TableId,
 };
 use crate::error::StoreError;
+use crate::planted::Planted;
 
 /// Longest page of events, in bytes of their envelopes.
 pub const EVENT_PAGE_BYTES_MAX: usize = 1 << 20;
@@ -181,6 +182,11 @@ impl Store {
     /// Names the continuous history of this cell's sequence numbers.
     pub fn incarnation(&self) -> Incarnation {
         self.core().incarnation
+    }
+
+    /// The mistake that this system makes on purpose.
+    pub(crate) fn planted(&self) -> Planted {
+        self.core().options.planted
     }
 
     /// Names this opening of the cell.

@@ -14,6 +14,7 @@ use super::store::{CellState, Core, Space, Usage};
 use crate::clock::Stopwatch;
 use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
+use crate::planted::PlantedBug;
 
 /// The service number of the library itself.
 const SYSTEM: ServiceId = ServiceId(0);
@@ -96,7 +97,12 @@ impl Core {
         let position = cell.last;
         cell.uncheckpointed_bytes += body.len() as u64;
         cell.pending.push(Pending { position, body });
-        cell.promise(position, outputs);
+        let mut early = Vec::new();
+        if self.options.planted.is(PlantedBug::OutputsBeforeSync) {
+            early = outputs;
+        } else {
+            cell.promise(position, outputs);
+        }
         self.queued.store(position.0, Ordering::Release);
         let due = self.options.checkpoint_start_bytes;
         let checkpoint_due = before < due && cell.uncheckpointed_bytes >= due;
@@ -111,6 +117,9 @@ impl Core {
         }
         if checkpoint_due {
             self.tell_checkpointer();
+        }
+        for output in early {
+            run(output, Ok(position));
         }
         Ok(Queued {
             position,
@@ -141,6 +150,7 @@ impl Core {
             match self.check_open() {
                 Err(closed) => Err(closed),
                 Ok(()) if self.durable() >= position => Ok(position),
+                Ok(()) if self.options.planted.is(PlantedBug::QueryBeforeSync) => Ok(position),
                 Ok(()) => {
                     cell.promise(position, [output]);
                     let due = self.pace.is_due(&cell);

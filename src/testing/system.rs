@@ -9,8 +9,11 @@ use crate::actors::cell::{AttemptFault, Cell, Faults, Life, Member};
 use crate::clock::{Timestamp, VirtualClock};
 use crate::persistence::sim_disk::SimDisk;
 use crate::persistence::sim_engine::SimEngine;
+use crate::planted::Planted;
+#[cfg(feature = "planted")]
+use crate::planted::PlantedBug;
 use crate::report::SystemReport;
-use crate::system::{StartError, System, SystemBuilder};
+use crate::system::{Simulated, StartError, System, SystemBuilder};
 use crate::testing::simulation::trace::Trace;
 use crate::testing::transport::{FaultState, FaultyTransport, TransportFaults};
 
@@ -63,6 +66,8 @@ pub struct TestSystem {
     faults: Arc<SeededFaults>,
     transport: Arc<FaultState>,
     build: Build,
+    snapshot_bytes: Option<u64>,
+    planted: Planted,
     system: Option<System>,
 }
 
@@ -118,6 +123,8 @@ impl TestSystem {
             transport: Arc::new(FaultState::new(seed)),
             disk,
             build: Box::new(build),
+            snapshot_bytes: None,
+            planted: Planted::default(),
             system: None,
         }
     }
@@ -147,6 +154,20 @@ impl TestSystem {
     /// The virtual clock.
     pub fn clock(&self) -> &VirtualClock {
         &self.clock
+    }
+
+    /// Makes the system take a snapshot whenever this much has been journaled since the last one
+    /// (or twice the size of that one, if it is more), from the next opening on. The default is as
+    /// in production: more than most tests ever write.
+    pub fn snapshot_after(&mut self, bytes: u64) {
+        self.snapshot_bytes = Some(bytes);
+    }
+
+    /// Makes the system make a mistake, from the next opening on: for trying whether a checker
+    /// would notice.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.planted = Planted::this(bug);
     }
 
     /// Makes each handler call panic with this probability, by the seed.
@@ -274,12 +295,16 @@ impl TestSystem {
             self.disk.restart();
         }
         self.lives += 1;
+        let slow = self.disk.clone();
+        let on = Simulated {
+            disk: Arc::new(self.disk.clone()),
+            engines: Arc::new(self.engine.factory()),
+            delay: Arc::new(move || slow.take_delay()),
+            snapshot_bytes: self.snapshot_bytes,
+            planted: self.planted,
+        };
         let builder = (self.build)(System::open("/data"))
-            .simulated(
-                Arc::new(self.disk.clone()),
-                Arc::new(self.engine.factory()),
-                self.clock.clone(),
-            )
+            .simulated(on, self.clock.clone())
             .faults(self.faults.clone());
         let faults = self.transport.clone();
         let builder = builder.transport(move |local| Arc::new(FaultyTransport::new(local, faults)));

@@ -19,6 +19,7 @@ use crate::envelope::{Envelope, Key, Kind, MessageId};
 use crate::handlers::{ActivityResult, Handled};
 use crate::key::TableKey;
 use crate::parked::{self, Origin};
+use crate::planted::PlantedBug;
 use crate::span::Span;
 use crate::turn::{self, AnswerKey, Arrived, From, Setting};
 
@@ -31,7 +32,8 @@ impl ServiceState {
         now: Timestamp,
     ) -> Result<(), Stop> {
         let mark = self.mark(sender);
-        if sequence.0 != mark.consumed.0 + 1 {
+        let again = sequence <= mark.consumed && self.planted(PlantedBug::DedupeSkipped);
+        if sequence.0 != mark.consumed.0 + 1 && !again {
             // A copy of what was consumed already; the port never runs ahead.
             return Ok(());
         }
@@ -39,7 +41,8 @@ impl ServiceState {
             Ok(envelope) => envelope,
             Err(error) => return Err(Stop::Tainted(error.into())),
         };
-        let blocked = matches!(&envelope.key, Key::Of(key) if self.parked.blocks(sender, key));
+        let blocked = matches!(&envelope.key, Key::Of(key) if self.parked.blocks(sender, key))
+            && !self.planted(PlantedBug::KeyOrderBroken);
         let arrived = Arrived {
             envelope,
             bytes: entry,

@@ -18,6 +18,7 @@ use crate::draft::{Reads, for_each_row};
 use crate::envelope::{Envelope, Key};
 use crate::key::TableKey;
 use crate::parked::{self, Origin, Parked, ParkedRow, Why};
+use crate::planted::PlantedBug;
 
 impl ServiceState {
     pub(super) fn load(
@@ -51,6 +52,9 @@ impl ServiceState {
             timers.insert(TimerId::from_key(&key).ok_or("a timer has an unreadable key")?);
             Ok(())
         })?;
+        if cell.store.planted().is(PlantedBug::TimerDroppedOnRestart) {
+            timers.pop_first();
+        }
         let mut planned = 0;
         for_each_row::<ActorProcessingErr>(&cell.store, member.own.plans, |_, _| {
             planned += 1;

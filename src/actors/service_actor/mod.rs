@@ -24,6 +24,7 @@ use crate::commit::{Epoch, Mark, Position, Sequence, ServiceId, StreamId};
 use crate::context::TimerId;
 use crate::parked::Parked;
 use crate::persistence::running::RunningSlot;
+use crate::planted::PlantedBug;
 
 pub(crate) use load::{ordering_key, read_parked};
 pub(crate) use turns::{low_half, queue};
@@ -218,11 +219,15 @@ impl ServiceState {
             return self.attempt_parked(origin, now).map(|()| true);
         }
         let suspects = self.suspended();
+        let due = match self.planted(PlantedBug::TimerEarly) {
+            true => now.plus(Duration::from_secs(2)),
+            false => now,
+        };
         if let Some(timer) = self
             .timers
             .first()
             .copied()
-            .filter(|timer| timer.due <= now && !suspects.timers)
+            .filter(|timer| timer.due <= due && !suspects.timers)
         {
             return self.timer(timer, now).map(|()| true);
         }

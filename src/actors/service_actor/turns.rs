@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::handlers::Handled;
 use crate::parked::{Origin, Why};
 use crate::persistence::running::InHand;
+use crate::planted::PlantedBug;
 use crate::turn::{self, Arrived, Concluded, From, ParkedChange, Setting};
 
 impl ServiceState {
@@ -224,12 +225,23 @@ impl ServiceState {
                 }
             }));
         }
+        let mut commit = commit;
         let moved = commit.mark;
         let envelopes: Vec<Bytes> = commit
             .sends
             .iter()
             .map(|send| send.envelope.clone())
             .collect();
+        if self.planted(PlantedBug::MarkBeforeApply) {
+            let mark = Commit {
+                mark: commit.mark.take(),
+                cause: commit.cause.clone(),
+                writes: Vec::new(),
+                sends: Vec::new(),
+                ..commit
+            };
+            queue(&self.cell, self.epoch, mark, Vec::new())?;
+        }
         let queued = queue(&self.cell, self.epoch, commit, outputs)?;
         self.newest = queued.position;
         if let Some(moved) = moved {
@@ -291,6 +303,11 @@ impl ServiceState {
             seed,
             after_dead_letter: self.member.after_dead_letter(arrived.envelope.name()),
         }
+    }
+
+    /// Whether a mistake is to be made on purpose.
+    pub(super) fn planted(&self, bug: PlantedBug) -> bool {
+        self.member.shape.planted.is(bug)
     }
 
     pub(super) fn mark(&self, sender: ServiceId) -> Mark {
