@@ -26,7 +26,7 @@ use crate::inventory::Inventory;
 use crate::money::Currency;
 use crate::notification::smtp::SmtpConfigError;
 use crate::notification::{
-    Letter, LocalSender, Notifications, SendError, Sender, SenderFuture, SmtpSender,
+    Letter, LocalSender, Notifications, SendError, Sender, SenderFuture, SentAtOnce, SmtpSender,
 };
 use crate::order::{Deadlines, Orders};
 use crate::payment::provider::{
@@ -103,24 +103,25 @@ pub struct Shop {
     _webhooks: Option<Arc<Courier>>,
 }
 
-/// Which payment provider the shop has.
+/// The parties outside of the shop: who takes payments, and who carries letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ledger {
-    /// The simulated one, with its ledger in the data directory.
-    InDataDirectory,
-    /// The simulated one, answering at once: its ledger is in the data directory too, but nothing
-    /// waits for the disk to have it. For benches.
-    Unsynced,
+pub enum Outsiders {
+    /// The simulated provider with its ledger in the data directory, and the configured sender.
+    Configured,
+    /// They answer at once, so that what is measured is the shop and not its stand-ins for them:
+    /// nothing waits for the disk to have the provider's ledger, and letters are written as mail
+    /// and given to nobody. For benches.
+    AtOnce,
 }
 
 impl Shop {
     /// Starts the shop over the configured data directory.
-    pub async fn open(config: &Config, ledger: Ledger) -> Result<Shop, OpenShopError> {
+    pub async fn open(config: &Config, outsiders: Outsiders) -> Result<Shop, OpenShopError> {
         let secret = webhook_secret(config);
         let (opened, provider) = watch::channel(None);
         let passwords = PasswordPool::new(config.passwords())?;
         let syncs = Syncs::default();
-        let letters = sender(config, &syncs)?;
+        let letters = sender(config, outsiders, &syncs)?;
         let keyring = keyring(config, &syncs)?;
         let lifetime = Duration::from_secs(config.identity.access_token_s);
         let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
@@ -151,7 +152,7 @@ impl Shop {
         shop._webhooks = Some(Arc::new(courier));
         // Only now: the data directory is ours, so no other process writes to the ledger, and
         // what a crash tore off its end can be repaired.
-        match simulated(config, ledger, &syncs) {
+        match simulated(config, outsiders, &syncs) {
             Ok(simulated) => {
                 let simulated: Arc<dyn PaymentProvider> =
                     Arc::new(simulated.webhooks(Arc::new(sink), secret));
@@ -291,11 +292,18 @@ pub fn services(
 }
 
 /// What carries letters, as configured. Nothing is written or connected yet.
-fn sender(config: &Config, syncs: &Syncs) -> Result<Arc<dyn Sender>, SenderError> {
+fn sender(
+    config: &Config,
+    outsiders: Outsiders,
+    syncs: &Syncs,
+) -> Result<Arc<dyn Sender>, SenderError> {
     let told = &config.notification;
     let from = told.from.parse().map_err(|_| SenderError::From {
         from: told.from.clone(),
     })?;
+    if outsiders == Outsiders::AtOnce {
+        return Ok(Arc::new(SentAtOnce::new(from)));
+    }
     Ok(match told.sender {
         SenderChoice::Local => Arc::new(LocalSender::new(
             config.data.join("mail"),
@@ -323,14 +331,14 @@ fn keyring(config: &Config, syncs: &Syncs) -> Result<Keyring, KeyringError> {
 
 fn simulated(
     config: &Config,
-    ledger: Ledger,
+    outsiders: Outsiders,
     syncs: &Syncs,
 ) -> Result<SimulatedProvider, LedgerError> {
     let millis = Duration::from_millis;
     let path: PathBuf = config.data.join("provider").join("ledger.jsonl");
-    match ledger {
-        Ledger::Unsynced => SimulatedProvider::unsynced(&path),
-        Ledger::InDataDirectory => {
+    match outsiders {
+        Outsiders::AtOnce => SimulatedProvider::unsynced(&path),
+        Outsiders::Configured => {
             let pace = Pace {
                 answer: millis(config.provider.answer_ms),
                 slow: millis(config.provider.slow_ms),

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Ledger, OpenShopError, Shop};
+use crate::app::{Outsiders, OpenShopError, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::demo::Demo;
@@ -49,7 +49,7 @@ pub async fn serve(config: &Config) -> Result<(), Failure> {
 async fn open(config: &Config) -> Result<Shop, Failure> {
     let seeding = Seeding::plan(&config.data, !config.no_seed)?;
     let first_start = seeding.first_start;
-    let shop = Shop::open(config, Ledger::InDataDirectory).await?;
+    let shop = Shop::open(config, Outsiders::Configured).await?;
     let data = config.data.display();
     let recovered = shop.system.report().recovered;
     if first_start {

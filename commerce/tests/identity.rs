@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use commerce::app::{Ledger, Shop};
+use commerce::app::{Outsiders, Shop};
 use commerce::config::Config;
 use commerce::identity::accounts::Entry;
 use commerce::identity::requests::{PasswordOutcome, UnlockAccount};
@@ -281,7 +281,7 @@ async fn guesses_at_the_same_time_are_no_more_than_one_after_the_other() {
     config.identity.argon2_memory_kib = 8;
     config.identity.argon2_passes = 1;
     config.identity.password_workers = 8;
-    let shop = Shop::open(&config, Ledger::Unsynced).await.unwrap();
+    let shop = Shop::open(&config, Outsiders::AtOnce).await.unwrap();
     let contact = Contact {
         email: EMAIL.to_owned(),
         first_name: "Grace".to_owned(),

@@ -4,7 +4,7 @@
 
 mod common;
 
-use commerce::app::{Ledger, Shop};
+use commerce::app::{Outsiders, Shop};
 use commerce::catalog::ChangePrice;
 use commerce::config::Config;
 use commerce::identity::Password;
@@ -22,7 +22,7 @@ async fn an_overflowing_total_is_refused_and_nothing_is_ordered() {
         data: dir.path().to_owned(),
         ..Config::default()
     };
-    let shop = Shop::open(&config, Ledger::Unsynced).await.unwrap();
+    let shop = Shop::open(&config, Outsiders::AtOnce).await.unwrap();
     sow(&shop, config.currency, 10, 1).await.unwrap();
     for (place, price) in [(0, i64::MAX), (1, i64::MAX / 2 + 1)] {
         let product_id = product_id(place);

@@ -16,7 +16,7 @@ use super::engine_syncs::EngineSyncs;
 use super::figures::Counted;
 use super::served::Served;
 use super::{Case, Over, Workload, failed};
-use crate::app::{Ledger, Shop};
+use crate::app::{Outsiders, Shop};
 use crate::cli::Failure;
 use crate::config::{Config, HttpConfig};
 use crate::identity::accounts::Entry;
@@ -232,7 +232,7 @@ async fn open_shop(config: &Config, dir: &Path) -> Result<(Shop, UserId), Failur
     config.identity.argon2_memory_kib = 8;
     config.identity.argon2_passes = 1;
     config.identity.argon2_lanes = 1;
-    let shop = Shop::open(&config, Ledger::Unsynced).await?;
+    let shop = Shop::open(&config, Outsiders::AtOnce).await?;
     seed::sow(&shop, config.currency, UNITS_MAX, 1).await?;
     let contact = Contact {
         email: EMAIL.to_owned(),

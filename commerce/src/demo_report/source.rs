@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::failed;
 use super::part::Part;
-use crate::app::{Ledger, Shop};
+use crate::app::{Outsiders, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::{Config, Secret};
 
@@ -47,7 +47,7 @@ impl Source {
             );
             return Err(Failure::new(Exit::Unavailable, said));
         }
-        let opened = Shop::open(config, Ledger::InDataDirectory).await;
+        let opened = Shop::open(config, Outsiders::Configured).await;
         let shop = opened.map_err(|error| {
             let failure = Failure::from(error);
             match failure.exit() {

@@ -22,6 +22,7 @@
 //!   the recipient's sealed contact; what a sender says about a failure names nobody.
 
 pub(crate) mod administration;
+pub mod at_once;
 pub mod defaults;
 mod delivery;
 pub mod local;
@@ -37,6 +38,7 @@ pub mod tables;
 pub mod templates;
 pub mod text;
 
+pub use at_once::SentAtOnce;
 pub use local::LocalSender;
 pub use messages::{
     NotificationById, NotificationFailed, NotificationSent, NotificationStatus, NotificationView,
