@@ -124,6 +124,8 @@ pub struct Simulation<H = ()> {
     settle: Duration,
     peaceful: bool,
     sink: Option<Sink>,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::planted::PlantedBug>,
 }
 
 type BuildFn<H> = Arc<dyn Fn(SystemBuilder, &Arc<H>) -> SystemBuilder + Send + Sync>;
@@ -190,6 +192,8 @@ impl Simulation {
             settle: minutes(1),
             peaceful: false,
             sink: None,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -214,6 +218,8 @@ impl Simulation {
             settle: self.settle,
             peaceful: self.peaceful,
             sink: self.sink,
+            #[cfg(feature = "planted")]
+            planted: self.planted,
         }
     }
 }
@@ -278,6 +284,13 @@ impl<H: Send + Sync + 'static> Simulation<H> {
     /// Lets nothing go wrong, to see what a workload comes to in peace.
     pub fn without_faults(mut self) -> Self {
         self.peaceful = true;
+        self
+    }
+
+    /// Has the library make a mistake, to see whether the checks notice.
+    #[cfg(feature = "planted")]
+    pub fn plant(mut self, bug: crate::planted::PlantedBug) -> Self {
+        self.planted = Some(bug);
         self
     }
 

@@ -3,6 +3,9 @@
 //! Each compares sources that do not know each other: what people were told with what there is,
 //! orders with stock, payments with the provider's books, analytics with all of them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use redeliver::Timestamp;
@@ -428,7 +431,7 @@ fn people_are_told_once_and_in_order(seen: &Seen) -> Result<(), String> {
         );
     }
     for (id, known) in &seen.orders {
-        let places = |template: &str| letters.get(&(*id, template));
+        let places = |template: &'static str| letters.get(&(*id, template));
         let (confirmed, cancelled) = (places("order-confirmed"), places("order-cancelled"));
         let last = confirmed.and_then(|places| places.iter().max());
         let first = cancelled.and_then(|places| places.iter().min());

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redeliver::SystemReport;
 use redeliver::prelude::*;
 use redeliver::testing::Client;
 
@@ -107,7 +106,6 @@ pub(super) struct Seen {
     pub(super) letters: Vec<NotificationId>,
     /// What is in whose cart.
     pub(super) carts: BTreeMap<UserId, BTreeMap<ProductId, i64>>,
-    pub(super) report: SystemReport,
 }
 
 type Looked<T> = Result<T, String>;
@@ -185,7 +183,6 @@ pub(super) async fn around(client: &Client, town: &Town) -> Looked<Seen> {
         notifications: every::<Notifications, _, _>(client, of_all).await?,
         letters: town.outside.mail.letters(),
         carts,
-        report: client.system().await.report(),
         acts,
     })
 }

@@ -50,6 +50,10 @@ pub(crate) struct Town {
 
 /// The shop in virtual time under the faults of this seed.
 pub fn shop(seed: u64) -> Simulation<impl Send + Sync + 'static> {
+    town(seed)
+}
+
+fn town(seed: u64) -> Simulation<Town> {
     let config = Config::default();
     let simulation = Simulation::new(seed)
         .history(|seed| Town {

@@ -56,7 +56,12 @@ impl<H: Send + Sync + 'static> Run<H> {
                     .fold(system, |system, build| build(system, &history))
             }
         };
-        let test = TestSystem::prepare(seed, build);
+        #[cfg_attr(not(feature = "planted"), allow(unused_mut))]
+        let mut test = TestSystem::prepare(seed, build);
+        #[cfg(feature = "planted")]
+        if let Some(bug) = simulation.planted {
+            test.plant(bug);
+        }
         let trace = Arc::new(Trace::new(test.shared_clock(), simulation.sink.clone()));
         test.trace_with(&trace);
         let shared = Arc::new(Shared::new(seed, test.shared_clock(), trace.clone()));
