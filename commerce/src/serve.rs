@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Outsiders, OpenShopError, Shop};
+use crate::app::{OpenShopError, Outsiders, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::demo::Demo;

@@ -172,8 +172,10 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
                     let mut simulated = once(seed, time, bug, false);
                     *locked(&worked) += began.elapsed();
                     if args.twice {
-                        let (first, again) =
-                            (simulated.trace_hash, once(seed, time, bug, false).trace_hash);
+                        let (first, again) = (
+                            simulated.trace_hash,
+                            once(seed, time, bug, false).trace_hash,
+                        );
                         if first != again {
                             simulated.violations.push(redeliver::testing::Violation {
                                 checker: "repeatable".to_owned(),
@@ -202,12 +204,7 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
     sum(args, done, began.elapsed().as_secs_f64(), worked)
 }
 
-fn sum(
-    args: &SimulateArgs,
-    done: BTreeMap<u64, Simulated>,
-    seconds: f64,
-    worked: f64,
-) -> Outcome {
+fn sum(args: &SimulateArgs, done: BTreeMap<u64, Simulated>, seconds: f64, worked: f64) -> Outcome {
     let seeds = done.len() as u64;
     let mut outcome = Outcome {
         seeds,
@@ -231,11 +228,13 @@ fn sum(
             *outcome.by_kind.entry(kind).or_default() += times;
         }
         let violations = simulated.violations.into_iter();
-        outcome.violations.extend(violations.map(|violation| Violated {
-            seed,
-            checker: violation.checker,
-            detail: violation.detail,
-        }));
+        outcome
+            .violations
+            .extend(violations.map(|violation| Violated {
+                seed,
+                checker: violation.checker,
+                detail: violation.detail,
+            }));
         if let Some(hashes) = &mut outcome.hashes {
             hashes.insert(seed, format!("{:016x}", simulated.trace_hash));
         }
@@ -274,7 +273,13 @@ fn table(outcome: &Outcome, bug: Option<PlantedBug>) -> String {
             outcome.hours, first.seed
         ));
     }
-    lines.extend(outcome.hashes.iter().flatten().map(|(seed, hash)| format!("{seed} {hash}")));
+    lines.extend(
+        outcome
+            .hashes
+            .iter()
+            .flatten()
+            .map(|(seed, hash)| format!("{seed} {hash}")),
+    );
     lines.join("\n")
 }
 

@@ -97,7 +97,11 @@ fn acts_have_had_their_effect(seen: &Seen) -> Result<(), String> {
             &acts.delivered,
             &[Delivered, Returned, ManualReview, Cancelled],
         ),
-        ("returned", &acts.returned, &[Returned, ManualReview, Cancelled]),
+        (
+            "returned",
+            &acts.returned,
+            &[Returned, ManualReview, Cancelled],
+        ),
     ] {
         for id in orders {
             let Some(known) = seen.orders.get(id) else {
@@ -142,7 +146,9 @@ fn every_saga_has_come_to_one_end(seen: &Seen) -> Result<(), String> {
             OrderStatus::Pending
             | OrderStatus::Reserved
             | OrderStatus::Paid
-            | OrderStatus::Cancelling => return Err(format!("waits for nobody: {}", known.shown())),
+            | OrderStatus::Cancelling => {
+                return Err(format!("waits for nobody: {}", known.shown()));
+            }
         }
         let mut status = None;
         for entry in &known.timeline {
@@ -436,11 +442,7 @@ fn people_are_told_once_and_in_order(seen: &Seen) -> Result<(), String> {
         let last = confirmed.and_then(|places| places.iter().max());
         let first = cancelled.and_then(|places| places.iter().min());
         if let (Some(last), Some(first)) = (last, first) {
-            ensure!(
-                last < first,
-                "confirmed after cancelled: {}",
-                known.shown()
-            );
+            ensure!(last < first, "confirmed after cancelled: {}", known.shown());
         }
     }
     Ok(())

@@ -187,10 +187,7 @@ pub(super) async fn around(client: &Client, town: &Town) -> Looked<Seen> {
     })
 }
 
-async fn orders(
-    client: &Client,
-    town: &Town,
-) -> Looked<(BTreeMap<OrderId, Known>, Vec<OrderId>)> {
+async fn orders(client: &Client, town: &Town) -> Looked<(BTreeMap<OrderId, Known>, Vec<OrderId>)> {
     let provider = town.outside.provider.sums().await;
     let list = |page| OrdersList {
         customer_id: None,
@@ -217,7 +214,9 @@ async fn orders(
         };
         known.insert(order_id, all);
     }
-    let strangers = provider.into_keys().filter(|order| !known.contains_key(order));
+    let strangers = provider
+        .into_keys()
+        .filter(|order| !known.contains_key(order));
     let strangers = strangers.collect();
     Ok((known, strangers))
 }
@@ -239,11 +238,7 @@ async fn goods(client: &Client) -> Looked<BTreeMap<ProductId, Goods>> {
                 .await
                 .map_err(no)?,
             reservations: every::<Inventory, _, _>(client, of_product).await?,
-            shown_available: client
-                .query::<Catalog, _>(ask)
-                .await
-                .map_err(no)?
-                .available,
+            shown_available: client.query::<Catalog, _>(ask).await.map_err(no)?.available,
             counted: counted.map(|level| level.on_hand),
         };
         goods.insert(product_id, all);

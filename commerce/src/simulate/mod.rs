@@ -19,7 +19,6 @@ mod probe;
 mod told;
 mod warehouse;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use redeliver::minutes;
@@ -42,8 +41,9 @@ const PACKERS: u64 = 2;
 pub(crate) struct Town {
     outside: Outside,
     told: Told,
-    /// How often the probe was answered, by key.
-    called: Mutex<BTreeMap<u64, u64>>,
+    /// What the probe's caller was told, and where its errands went.
+    probed: Mutex<probe::Told>,
+    errands: Arc<probe::Errands>,
     /// What there is in the end: looked at once, for all laws.
     seen: OnceCell<Result<look::Seen, String>>,
 }
@@ -59,16 +59,25 @@ fn town(seed: u64) -> Simulation<Town> {
         .history(|seed| Town {
             outside: Outside::new(seed),
             told: Told::default(),
-            called: Mutex::default(),
+            probed: Mutex::default(),
+            errands: Arc::default(),
             seen: OnceCell::new(),
         })
         .services(move |system, town: &Arc<Town>| {
             let outside = &town.outside;
             let (provider, keyring) = (outside.provider.clone(), outside.keyring.clone());
             app::services(system, &config, provider, keyring, outside.mail.clone())
+                .service(probe::Caller)
+                .service(probe::Listener::new(town.errands.clone()))
         })
-        .service(probe::Caller)
-        .service(probe::Listener)
+        // Small, so that all of them are reached: segments and checkpoints within minutes, a window
+        // by any pile of messages.
+        .config(redeliver::Config {
+            journal_segment_bytes: 256 * 1024,
+            checkpoint_after_bytes: 128 * 1024,
+            stream_window: 32,
+            ..redeliver::Config::default()
+        })
         .workload("shopper", SHOPPERS, people::shopper)
         .workload("packer", PACKERS, warehouse::packer)
         .workload("office", 1, office::clerk)

@@ -152,7 +152,10 @@ async fn pay_back(client: &Client, town: &Town) {
     let Some(order_id) = some_order(client, town) else {
         return;
     };
-    let Ok(payment) = client.query::<Payment, _>(PaymentOfOrder { order_id }).await else {
+    let Ok(payment) = client
+        .query::<Payment, _>(PaymentOfOrder { order_id })
+        .await
+    else {
         return;
     };
     let left = payment.captured.amount - payment.refunded.amount;

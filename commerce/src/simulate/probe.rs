@@ -1,9 +1,10 @@
 //! A probe beside the shop: what its business alone would not show. Each call is numbered within
 //! its key, rings a timer, and runs an errand; the listener writes down what it hears in which
-//! order, and when.
+//! order, and when. Some calls are refused, and must leave nothing behind; and what was once seen of
+//! a count is never unseen.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redeliver::prelude::*;
@@ -21,6 +22,8 @@ pub(super) struct Call {
     key: u64,
     /// How long until its timer rings.
     wait_ms: u64,
+    /// Whether it is refused when all of it is done.
+    refused: bool,
 }
 command!(Call, "probe-call", key, u64);
 
@@ -53,7 +56,7 @@ timer!(Ring, "probe-ring", key);
 pub(super) struct SheetOf {
     key: u64,
 }
-query!(SheetOf, "probe-sheet-of", Sheet);
+query!(SheetOf, "probe-sheet-of", (Sheet, u64));
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CountOf {
@@ -73,6 +76,10 @@ pub(super) struct Sheet {
 
 const COUNTS: Table<u64, (u64, u64)> = Table::new("probe-counts");
 const SHEETS: Table<u64, Sheet> = Table::new("probe-sheets");
+/// Calls whose timer has not rung, by number.
+const WAITING: Table<(u64, u64), u64> = Table::new("probe-waiting");
+const WAITING_BY_KEY: Index<u64, (u64, u64), u64> =
+    Index::new("probe-waiting-by-key", WAITING, |_, key| Some(*key));
 /// Rings and errands that were done, so that a second one shows.
 const DONE: Table<(u64, u64, u64), ()> = Table::new("probe-done");
 
@@ -93,6 +100,9 @@ impl Service for Caller {
                     number: calls + 1,
                     wait_ms: call.wait_ms,
                 });
+                if call.refused {
+                    return Err(Rejection::conflict("probe_refused", "this call is refused"));
+                }
                 Ok(calls + 1)
             })
             .event(|_: &Self, heard: Heard, cx: &mut Context<Self>| {
@@ -109,7 +119,30 @@ impl Service for Caller {
 
 /// Writes down what it hears.
 #[derive(Clone)]
-pub(super) struct Listener;
+pub(super) struct Listener {
+    errands: Arc<Errands>,
+}
+
+impl Listener {
+    pub(super) fn new(errands: Arc<Errands>) -> Listener {
+        Listener { errands }
+    }
+}
+
+/// The place to which errands go, outside of the system: how often each was run there.
+#[derive(Debug, Default)]
+pub(super) struct Errands(Mutex<BTreeMap<(u64, u64), u64>>);
+
+/// What the caller knows.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Calls answered, by key.
+    called: BTreeMap<u64, u64>,
+    /// The highest count that was ever seen, by key.
+    seen: BTreeMap<u64, u64>,
+    /// What should never have been.
+    odd: Vec<String>,
+}
 
 fn write(
     key: u64,
@@ -140,6 +173,7 @@ impl Listener {
                 sheet.odd.push(odd);
             }
         })?;
+        cx.put(WAITING, &(key, number), &key)?;
         let wait = Duration::from_millis(called.wait_ms);
         let due = cx.now().plus(wait);
         cx.after(wait, Ring { key, number, due });
@@ -149,6 +183,7 @@ impl Listener {
 
     fn ring(&self, ring: Ring, cx: &mut Context<Self>) -> Result<(), Rejection> {
         let again = again(0, ring.key, ring.number, cx)?;
+        cx.remove(WAITING, &(ring.key, ring.number))?;
         let (now, number) = (cx.now(), ring.number);
         write(ring.key, cx, |sheet| {
             sheet.rings += 1;
@@ -168,6 +203,8 @@ impl Service for Listener {
     fn handlers(on: &mut Handlers<Self>) {
         on.table(SHEETS)
             .table(DONE)
+            .table(WAITING)
+            .index(WAITING_BY_KEY)
             .event(Self::called)
             .timer(Self::ring)
             .activity::<Errand>(|_: &Self, ended, cx: &mut Context<Self>| {
@@ -182,8 +219,13 @@ impl Service for Listener {
                 cx.publish(Heard { key, number });
                 Ok(())
             })
+            .publishes::<Heard>()
             .query(|_: &Self, of: SheetOf, view: &View<Self>| {
-                Ok(view.get(SHEETS, &of.key)?.unwrap_or_default())
+                let span = Span::all().limit(usize::MAX);
+                let waiting = view.index(WAITING_BY_KEY, &span)?;
+                let waiting = waiting.iter().filter(|(key, _)| *key == of.key).count();
+                let sheet = view.get(SHEETS, &of.key)?.unwrap_or_default();
+                Ok((sheet, waiting as u64))
             });
     }
 }
@@ -200,34 +242,60 @@ impl Activity<Listener> for Errand {
     const IDEMPOTENT: bool = false;
     type Output = ();
 
-    async fn run(self, _: Arc<Listener>, _: ActivityContext) -> Result<(), ActivityError> {
+    async fn run(self, listener: Arc<Listener>, _: ActivityContext) -> Result<(), ActivityError> {
         tokio::time::sleep(Duration::from_millis(self.number % 9)).await;
+        let mut errands = locked(&listener.errands.0);
+        *errands.entry((self.key, self.number)).or_default() += 1;
         Ok(())
     }
 
     async fn reconcile(
         self,
-        _: Arc<Listener>,
+        listener: Arc<Listener>,
         _: ActivityContext,
     ) -> Result<Reconciled<()>, ActivityError> {
-        Ok(match self.number % 2 {
-            0 => Reconciled::Done(()),
-            _ => Reconciled::NotDone,
+        let run = locked(&listener.errands.0).contains_key(&(self.key, self.number));
+        Ok(match run {
+            true => Reconciled::Done(()),
+            false => Reconciled::NotDone,
         })
     }
 }
 
-/// Calls, until the time is over.
+/// Calls, several times in a row with the same key, until the time is over.
 pub(super) async fn caller(client: Client, town: Arc<Town>) {
     while !client.is_over() {
-        client.sleep(client.up_to(seconds(12))).await;
-        let call = Call {
-            key: client.below(KEYS),
-            wait_ms: client.below(120_000),
+        client.sleep(client.up_to(seconds(10))).await;
+        let key = client.below(KEYS);
+        for _ in 0..=client.below(4) {
+            let call = Call {
+                key,
+                wait_ms: client.below(120_000),
+                refused: client.below(5) == 0,
+            };
+            // While it waits for its answer, somebody looks at what it has done.
+            let (answer, ()) =
+                tokio::join!(client.call::<Caller, _>(call), look(&client, &town, key));
+            if answer.is_ok() {
+                *locked(&town.probed).called.entry(key).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Looks at a count twice: it never goes back.
+async fn look(client: &Client, town: &Town, key: u64) {
+    for _ in 0..2 {
+        let Ok((count, _)) = client.query::<Caller, _>(CountOf { key }).await else {
+            return;
         };
-        let key = call.key;
-        if client.call::<Caller, _>(call).await.is_ok() {
-            *locked(&town.called).entry(key).or_default() += 1;
+        let mut told = locked(&town.probed);
+        let seen = told.seen.entry(key).or_default();
+        let before = std::mem::replace(seen, count.max(*seen));
+        if count < before {
+            told.odd.push(format!(
+                "{before} calls of key {key} were seen, then {count}"
+            ));
         }
     }
 }
@@ -235,33 +303,82 @@ pub(super) async fn caller(client: Client, town: Arc<Town>) {
 /// Every call was heard once, in the order of its key; rang once and not early; ran its errand
 /// once; and all of that was heard again by the caller.
 pub(super) async fn check(client: Client, town: Arc<Town>) -> Result<(), String> {
-    let called = locked(&town.called).clone();
     for key in 0..KEYS {
+        look(&client, &town, key).await;
         let no = |refusal: Rejection| refusal.to_string();
-        let sheet = client.query::<Listener, _>(SheetOf { key }).await.map_err(no)?;
-        let counts = client.query::<Caller, _>(CountOf { key }).await.map_err(no)?;
-        judge(key, &called, &sheet, counts)?;
+        let (sheet, waiting) = client
+            .query::<Listener, _>(SheetOf { key })
+            .await
+            .map_err(no)?;
+        let counts = client
+            .query::<Caller, _>(CountOf { key })
+            .await
+            .map_err(no)?;
+        let calls = locked(&town.probed).called.get(&key).copied();
+        judge(key, calls.unwrap_or_default(), &sheet, waiting, counts)?;
     }
-    Ok(())
+    let odd = locked(&town.probed).odd.clone();
+    let errands = locked(&town.errands.0);
+    let twice = errands.iter().find(|(_, times)| **times != 1);
+    match (odd.is_empty(), twice) {
+        (true, None) => Ok(()),
+        (false, _) => Err(odd.join("; ")),
+        (_, Some((errand, times))) => Err(format!("errand {errand:?} was run {times} times")),
+    }
 }
 
 fn judge(
     key: u64,
-    called: &BTreeMap<u64, u64>,
+    calls: u64,
     sheet: &Sheet,
+    waiting: u64,
     counts: (u64, u64),
 ) -> Result<(), String> {
-    let calls = called.get(&key).copied().unwrap_or_default();
     let right = Sheet {
         calls,
         errands: calls,
         rings: calls,
         odd: Vec::new(),
     };
-    match *sheet == right && counts == (calls, calls) {
+    match *sheet == right && waiting == 0 && counts == (calls, calls) {
         true => Ok(()),
         false => Err(format!(
-            "{calls} calls of key {key} were answered, {counts:?} were counted, and the listener has {sheet:?}"
+            "{calls} calls of key {key} were answered, {counts:?} were counted, {waiting} wait, and the listener has {sheet:?}"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_probe_should_not_show_is_noticed() {
+        let right = Sheet {
+            calls: 3,
+            errands: 3,
+            rings: 3,
+            odd: Vec::new(),
+        };
+        assert_eq!(judge(0, 3, &right, 0, (3, 3)), Ok(()));
+        let odd = Sheet {
+            odd: vec!["ring 1 came early".to_owned()],
+            ..right.clone()
+        };
+        let rang = Sheet {
+            rings: 4,
+            ..right.clone()
+        };
+        for (calls, sheet, waiting, counts) in [
+            (2, &right, 0, (3, 3)),
+            (3, &right, 1, (3, 3)),
+            (3, &right, 0, (4, 3)),
+            (3, &right, 0, (3, 2)),
+            (3, &odd, 0, (3, 3)),
+            (3, &rang, 0, (3, 3)),
+        ] {
+            let judged = judge(0, calls, sheet, waiting, counts);
+            assert!(judged.is_err(), "{calls} {sheet:?} {waiting} {counts:?}");
+        }
     }
 }

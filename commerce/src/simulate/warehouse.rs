@@ -74,7 +74,11 @@ async fn attend(client: &Client, town: &Town, order: OrderView) {
             }
             2 => come_back(client, town, &order).await,
             _ => {
-                if client.call::<Shipping, _>(Deliver { shipment_id }).await.is_ok() {
+                if client
+                    .call::<Shipping, _>(Deliver { shipment_id })
+                    .await
+                    .is_ok()
+                {
                     town.told.acts().delivered.insert(order.id);
                 }
             }

@@ -23,7 +23,7 @@ const INTERRUPTED_MAX: u32 = 6;
 /// Openings in a row before a system is taken for one that cannot be opened.
 const OPENINGS_MAX: u32 = 12;
 /// How long everything may take to come to rest, once nothing goes wrong any more.
-const REST_MAX: Duration = hours(30);
+const REST_MAX: Duration = hours(2);
 /// Rounds in which dead letters are given another chance.
 const REDRIVES_MAX: u32 = 5;
 
