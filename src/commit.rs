@@ -172,6 +172,16 @@ pub struct Queued {
     pub sequences: Vec<Vec<(ServiceId, Sequence)>>,
 }
 
+/// Whether somebody waits for the outputs of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Somebody does: the journal's writer begins a group for them as soon as that pays.
+    Awaited,
+    /// Nobody does: they run when something else has made the journal durable, or after a
+    /// millisecond.
+    Unhurried,
+}
+
 /// Runs once the journal is durable up to the position it was queued with, or with the error
 /// that keeps it from ever becoming so. Runs on the journal's thread: it must be short and must
 /// not block.

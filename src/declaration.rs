@@ -82,4 +82,6 @@ pub struct Declaration {
     pub retired: Vec<&'static str>,
     /// How its tree is supervised.
     pub supervision: Supervision,
+    /// Whether nobody waits for what it does with the messages of others.
+    pub in_background: bool,
 }

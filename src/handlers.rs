@@ -58,6 +58,7 @@ impl<S: Service> Handlers<S> {
                 sagas: Vec::new(),
                 retired: Vec::new(),
                 supervision: Supervision::default(),
+                in_background: false,
             },
             indexes: HashMap::new(),
             handles: HashMap::new(),
@@ -319,6 +320,27 @@ impl<S: Service> Handlers<S> {
     /// Sets how the service's tree is supervised.
     pub fn supervision(&mut self, supervision: Supervision) -> &mut Self {
         self.declaration.supervision = supervision;
+        self
+    }
+
+    /// Says that nobody waits for what this service does with the messages of others, as with
+    /// statistics, notifications and copies of others' data. It takes them while the journal
+    /// writes, so that they delay nobody: up to about a millisecond later than otherwise, and in
+    /// larger batches under load. Its activities begin as late, too. Commands and queries from
+    /// outside are taken at once, as everywhere. It changes no guarantee.
+    ///
+    /// ```
+    /// # use redeliver::prelude::*;
+    /// # struct Statistics;
+    /// impl Service for Statistics {
+    ///     const NAME: &'static str = "statistics";
+    ///     fn handlers(on: &mut Handlers<Self>) {
+    ///         on.in_background();
+    ///     }
+    /// }
+    /// ```
+    pub fn in_background(&mut self) -> &mut Self {
+        self.declaration.in_background = true;
         self
     }
 

@@ -236,6 +236,7 @@ impl Member {
                 config.stream_window,
                 store.at_work(),
                 store.planted(),
+                hosted.declaration().in_background,
             ),
             relay: Relay::new(shape.id, config.stream_window),
             pool: PoolHandle::default(),

@@ -106,6 +106,10 @@ struct PortState {
     awake: bool,
     /// The same, for the store.
     at_work: AtWork,
+    /// Whether messages wake the actor only when the others rest.
+    background: bool,
+    /// Whether the actor has been woken so, and may not know yet.
+    dozing: bool,
     refusing: Option<CallError>,
     incoming: BTreeMap<ServiceId, Incoming>,
     ready: VecDeque<ServiceId>,
@@ -118,17 +122,28 @@ struct PortState {
 impl PortState {
     fn set_awake(&mut self, awake: bool) {
         self.awake = awake;
-        self.at_work.set(awake);
+        self.dozing = false;
+        self.at_work.set(awake && !self.background);
     }
 }
 
 impl Port {
-    pub(crate) fn new(requests_max: usize, window: u64, at_work: AtWork, planted: Planted) -> Port {
+    /// A port without an actor. `background`: see
+    /// [`Handlers::in_background`](crate::Handlers::in_background).
+    pub(crate) fn new(
+        requests_max: usize,
+        window: u64,
+        at_work: AtWork,
+        planted: Planted,
+        background: bool,
+    ) -> Port {
         Port {
             state: Mutex::new(PortState {
                 waker: None,
                 awake: false,
                 at_work,
+                background,
+                dozing: false,
                 refusing: None,
                 incoming: BTreeMap::new(),
                 ready: VecDeque::new(),
@@ -173,7 +188,7 @@ impl Port {
             state.ready.push_back(sender);
         }
         if accepted == Accepted::Ready {
-            wake(state);
+            wake_for_others(state);
         }
         accepted
     }
@@ -204,7 +219,7 @@ impl Port {
     pub(crate) fn result(&self, id: Uuid, result: ActivityResult) {
         let mut state = self.state();
         state.results.push_back((id, result));
-        wake(state);
+        wake_for_others(state);
     }
 
     pub(crate) fn act(
@@ -287,6 +302,7 @@ impl Port {
     pub(crate) fn next(&self, paused: impl Fn(ServiceId) -> bool, requests: bool) -> Option<Input> {
         let mut guard = self.state();
         let state = &mut *guard;
+        state.dozing = false;
         if let Some((act, done)) = state.acts.pop_front() {
             return Some(Input::Act(act, done));
         }
@@ -427,8 +443,24 @@ impl Port {
     }
 }
 
-fn wake(mut state: MutexGuard<'_, PortState>) {
+/// Wakes the actor for what nobody waits for if it works in the background.
+fn wake_for_others(mut state: MutexGuard<'_, PortState>) {
+    if !state.background {
+        return wake(state);
+    }
     if state.awake {
+        return;
+    }
+    if let Some(waker) = state.waker.clone() {
+        state.set_awake(true);
+        state.dozing = true;
+        state.at_work.rouse_later(Box::new(move || waker.wake()));
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, PortState>) {
+    // Waking an actor twice costs a look at an empty port.
+    if state.awake && !state.dozing {
         return;
     }
     if let Some(waker) = state.waker.clone() {

@@ -19,7 +19,7 @@ use crate::actors::relay::RelayActor;
 use crate::actors::restart::{Decision, History, MESSAGES_IN_A_ROW_MAX};
 use crate::actors::service_actor::{ServiceActor, queue};
 use crate::call::CallError;
-use crate::commit::{Mark, StreamId};
+use crate::commit::{Haste, Mark, StreamId};
 use crate::parked::Origin;
 use crate::turn::{self, Arrived, Setting};
 
@@ -417,5 +417,5 @@ pub(crate) fn charge(
         );
     }
     let epoch = cell.store.take_over(member.id());
-    queue(cell, epoch, concluded.commit, Vec::new()).map(|_| ())
+    queue(cell, Haste::Awaited, epoch, concluded.commit, Vec::new()).map(|_| ())
 }

@@ -9,6 +9,9 @@
 //!   nobody more than coming too late would have.
 //! - What came while the last group was written, and is waited for, is a group already.
 //! - What nobody waits for is written with what somebody does.
+//! - Services in the background do not count as at work, and nobody waits for what they do by
+//!   themselves: they are woken as soon as the others rest or a group begins, so that their turns
+//!   are taken while the disk writes and delay nobody.
 //! - Nothing waits longer than [`COMPANY_MAX`], however slow the disk or a handler is. A power loss
 //!   until then takes only what nobody has been told of.
 //!
@@ -23,18 +26,23 @@
 //! the last service to go to rest does.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::state::Cell;
 use super::store::Core;
+use super::writing::locked;
 use crate::clock::Stopwatch;
+use crate::commit::Position;
 
 /// How long commits may wait for company.
 pub(crate) const COMPANY_MAX: Duration = Duration::from_millis(1);
 
+/// Wakes somebody who works in the background.
+pub(crate) type Rouse = Box<dyn FnOnce() + Send>;
+
 /// What the writer and those who queue commits know of each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Pace {
     /// How many of those who queue commits are at work.
     at_work: AtomicUsize,
@@ -42,9 +50,35 @@ pub(crate) struct Pace {
     lingering: AtomicBool,
     /// How long a group takes, in nanoseconds.
     group: AtomicU64,
+    /// The newest position that the writer has taken.
+    taken: AtomicU64,
+    /// Who is to be woken when the others rest or a group begins.
+    background: Mutex<Vec<Rouse>>,
 }
 
 impl Pace {
+    /// Starts with nothing to write beyond this position.
+    pub(crate) fn starting_at(position: Position) -> Pace {
+        Pace {
+            taken: AtomicU64::new(position.0),
+            ..Pace::default()
+        }
+    }
+
+    /// A group up to this position begins.
+    pub(crate) fn takes(&self, position: Position) {
+        self.taken.store(position.0, Ordering::SeqCst);
+        self.rouse();
+    }
+
+    /// Wakes who works in the background.
+    pub(crate) fn rouse(&self) {
+        let waiting = std::mem::take(&mut *locked(&self.background));
+        for rouse in waiting {
+            rouse();
+        }
+    }
+
     /// Notes how long a group has taken. A single slow one does not set the pace.
     pub(crate) fn took(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -79,7 +113,7 @@ impl Pace {
             && cell
                 .awaited
                 .as_ref()
-                .is_some_and(|since| self.left(since.elapsed()).is_none())
+                .is_some_and(|awaited| self.left(awaited.since.elapsed()).is_none())
     }
 }
 
@@ -106,6 +140,20 @@ impl AtWork {
             self.core.all_rest();
         }
     }
+
+    /// Wakes somebody once nobody is at work or a group begins, which is soon; at once if there is
+    /// nothing to write.
+    pub(crate) fn rouse_later(&self, rouse: Rouse) {
+        let pace = &self.core.pace;
+        locked(&pace.background).push(rouse);
+        // Looked at after it was noted: a group that has taken what is queued either finds the note
+        // or is seen here. Whatever is queued and not taken will be taken by a group to come.
+        if !pace.is_at_work()
+            || pace.taken.load(Ordering::SeqCst) >= self.core.queued.load(Ordering::SeqCst)
+        {
+            pace.rouse();
+        }
+    }
 }
 
 impl Drop for AtWork {
@@ -130,7 +178,7 @@ impl Core {
         self.pace.lingering.store(true, Ordering::SeqCst);
         while self.closed.get().is_none() && !cell.closing {
             let left = match &cell.awaited {
-                Some(since) => self.pace.left(since.elapsed()),
+                Some(awaited) => self.pace.left(awaited.since.elapsed()),
                 None => COMPANY_MAX.checked_sub(lingers.elapsed()),
             };
             let Some(left) = left.filter(|left| !left.is_zero()) else {
@@ -154,6 +202,7 @@ impl Core {
                 self.wake.notify_one();
             }
         }
+        self.pace.rouse();
     }
 }
 

@@ -14,7 +14,7 @@ use super::streams::Streams;
 use super::tables::{CATALOG, FIRST_TABLE, Tables};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::commit::{
-    Commit, EventNumber, Output, Position, Sequence, ServiceId, StreamId, TableId,
+    Commit, EventNumber, Haste, Output, Position, Sequence, ServiceId, StreamId, TableId,
 };
 use crate::error::StoreError;
 
@@ -36,8 +36,8 @@ pub(crate) struct Cell {
     pub(crate) pending: Vec<Pending>,
     /// What runs when a position is durable, ascending.
     pub(crate) outputs: VecDeque<(Position, Output)>,
-    /// How long somebody has been waiting for any of them.
-    pub(crate) awaited: Option<Stopwatch>,
+    /// Whether somebody waits for any of them.
+    pub(crate) awaited: Option<Awaited>,
     /// The newest epoch of each service.
     pub(crate) epochs: Vec<u64>,
     pub(crate) last_event: EventNumber,
@@ -49,6 +49,14 @@ pub(crate) struct Cell {
     pub(crate) writer_idle: bool,
     /// Whether the store is being closed and takes no more commits.
     pub(crate) closing: bool,
+}
+
+/// What somebody waits for.
+pub(crate) struct Awaited {
+    /// How long already.
+    pub(crate) since: Stopwatch,
+    /// Up to which position.
+    upto: Position,
 }
 
 /// How a commit gets its numbers.
@@ -80,9 +88,16 @@ impl Cell {
         &mut self,
         position: Position,
         outputs: impl IntoIterator<Item = Output>,
+        haste: Haste,
     ) {
         for output in outputs {
-            self.awaited.get_or_insert_with(Stopwatch::start);
+            if haste == Haste::Awaited {
+                let awaited = self.awaited.get_or_insert_with(|| Awaited {
+                    since: Stopwatch::start(),
+                    upto: position,
+                });
+                awaited.upto = awaited.upto.max(position);
+            }
             let place = self.outputs.partition_point(|(due, _)| *due <= position);
             self.outputs.insert(place, (position, output));
         }
@@ -92,9 +107,7 @@ impl Cell {
     pub(crate) fn released(&mut self, position: Position) -> VecDeque<(Position, Output)> {
         let count = self.outputs.partition_point(|(due, _)| *due <= position);
         let rest = self.outputs.split_off(count);
-        if rest.is_empty() {
-            self.awaited = None;
-        }
+        self.awaited.take_if(|awaited| awaited.upto <= position);
         std::mem::replace(&mut self.outputs, rest)
     }
 }

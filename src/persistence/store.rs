@@ -36,8 +36,8 @@ pub use super::streams::StreamState;
 use super::writing::locked;
 use crate::clock::{Clock, Timestamp};
 use crate::commit::{
-    Commit, Epoch, EventNumber, Incarnation, Mark, Output, Position, Queued, Sequence, ServiceId,
-    StreamId, TableId,
+    Commit, Epoch, EventNumber, Haste, Incarnation, Mark, Output, Position, Queued, Sequence,
+    ServiceId, StreamId, TableId,
 };
 use crate::error::StoreError;
 use crate::planted::Planted;
@@ -265,7 +265,18 @@ impl Store {
         commit: Commit,
         outputs: Vec<Output>,
     ) -> Result<Queued, StoreError> {
-        self.core().queue(Some(epoch), commit, outputs)
+        self.queue_with(Haste::Awaited, epoch, commit, outputs)
+    }
+
+    /// As [`Store::queue`], also for outputs that nobody waits for.
+    pub fn queue_with(
+        &self,
+        haste: Haste,
+        epoch: Epoch,
+        commit: Commit,
+        outputs: Vec<Output>,
+    ) -> Result<Queued, StoreError> {
+        self.core().queue(Some(epoch), commit, outputs, haste)
     }
 
     /// Runs `output` when everything queued so far is durable: at once if it is.
@@ -541,7 +552,7 @@ impl Core {
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
-            pace: Pace::default(),
+            pace: Pace::starting_at(last),
             state,
             allocating: Mutex::new(()),
             writer: Mutex::new(writer),

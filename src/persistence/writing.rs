@@ -12,7 +12,7 @@ use super::options::Driving;
 use super::state::{Cell, Given};
 use super::store::{CellState, Core, Space, Usage};
 use crate::clock::Stopwatch;
-use crate::commit::{Cause, Commit, Epoch, Output, Position, Queued, ServiceId, Write};
+use crate::commit::{Cause, Commit, Epoch, Haste, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
 use crate::planted::PlantedBug;
 
@@ -56,6 +56,7 @@ impl Core {
         epoch: Option<Epoch>,
         commit: Commit,
         outputs: Vec<Output>,
+        haste: Haste,
     ) -> Result<Queued, StoreError> {
         // Encode before taking the lock: it is most of the work.
         let mut body = body::encode(&commit);
@@ -101,7 +102,7 @@ impl Core {
         if self.options.planted.is(PlantedBug::OutputsBeforeSync) {
             early = outputs;
         } else {
-            cell.promise(position, outputs);
+            cell.promise(position, outputs, haste);
         }
         self.queued.store(position.0, Ordering::Release);
         let due = self.options.checkpoint_start_bytes;
@@ -139,7 +140,8 @@ impl Core {
             writes,
             sends: Vec::new(),
         };
-        self.queue(None, commit, Vec::new()).map(|_| ())
+        self.queue(None, commit, Vec::new(), Haste::Unhurried)
+            .map(|_| ())
     }
 
     /// Runs an output when a position, or all that is queued if that is less, is durable.
@@ -152,7 +154,7 @@ impl Core {
                 Ok(()) if self.durable() >= position => Ok(position),
                 Ok(()) if self.options.planted.is(PlantedBug::QueryBeforeSync) => Ok(position),
                 Ok(()) => {
-                    cell.promise(position, [output]);
+                    cell.promise(position, [output], Haste::Awaited);
                     let due = self.pace.is_due(&cell);
                     drop(cell);
                     if due {
@@ -169,8 +171,12 @@ impl Core {
     pub(crate) fn write_group(&self) -> Result<bool, StoreError> {
         let mut writer = self.writer();
         self.check_open()?;
-        let group = std::mem::take(&mut self.cell().pending);
+        let (group, last) = {
+            let mut cell = self.cell();
+            (std::mem::take(&mut cell.pending), cell.last)
+        };
         writer.take(group);
+        self.pace.takes(last);
         match self.step(&mut writer) {
             Ok(progress) => Ok(progress),
             Err(error) => {
@@ -246,6 +252,7 @@ impl Core {
             self.wake.notify_all();
             std::mem::take(&mut cell.outputs)
         };
+        self.pace.rouse();
         self.tell_checkpointer();
         for (_, output) in waiting {
             let reason = reason.clone();

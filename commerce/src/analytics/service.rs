@@ -36,7 +36,8 @@ impl Service for Analytics {
     const NAME: &'static str = "analytics";
 
     fn handlers(on: &mut Handlers<Self>) {
-        on.table(FACTS)
+        on.in_background()
+            .table(FACTS)
             .table(BOOKS)
             .table(DAYS)
             .index(DAYS_WITH_REVENUE)

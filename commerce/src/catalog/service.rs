@@ -43,7 +43,8 @@ impl Service for Catalog {
     const NAME: &'static str = "catalog";
 
     fn handlers(on: &mut Handlers<Self>) {
-        on.table(PRODUCTS)
+        on.in_background()
+            .table(PRODUCTS)
             .index(PRODUCTS_BY_CATEGORY)
             .index(PRODUCTS_BY_STATUS)
             .table(SKUS)

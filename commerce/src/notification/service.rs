@@ -55,7 +55,8 @@ impl Service for Notifications {
     const NAME: &'static str = "notification";
 
     fn handlers(on: &mut Handlers<Self>) {
-        on.table(CONTACTS)
+        on.in_background()
+            .table(CONTACTS)
             .table(TEMPLATES)
             .index(TEMPLATES_BY_OCCASION)
             .table(PREFERENCES)

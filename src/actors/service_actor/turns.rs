@@ -13,7 +13,7 @@ use crate::actors::port::Stop;
 use crate::call::{Answered, CallError, RawAnswer};
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
-use crate::commit::{Commit, Epoch, Mark, Output, Position, ServiceId, Write};
+use crate::commit::{Commit, Epoch, Haste, Mark, Output, Position, ServiceId, Write};
 use crate::context::ContextError;
 use crate::draft::{Facts, Turn};
 use crate::envelope::Kind;
@@ -207,6 +207,11 @@ impl ServiceState {
             applied,
             answer: _,
         } = concluded;
+        let background = self.member.hosted.declaration().in_background;
+        let haste = match output {
+            None if background => Haste::Unhurried,
+            Some(_) | None => Haste::Awaited,
+        };
         let mut outputs: Vec<Output> = output.into_iter().collect();
         let planned = activities.len() as u64;
         if !activities.is_empty() {
@@ -240,9 +245,9 @@ impl ServiceState {
                 sends: Vec::new(),
                 ..commit
             };
-            queue(&self.cell, self.epoch, mark, Vec::new())?;
+            queue(&self.cell, haste, self.epoch, mark, Vec::new())?;
         }
-        let queued = queue(&self.cell, self.epoch, commit, outputs)?;
+        let queued = queue(&self.cell, haste, self.epoch, commit, outputs)?;
         self.newest = queued.position;
         if let Some(moved) = moved {
             self.marks.insert(moved.sender, moved.mark);
@@ -334,12 +339,13 @@ pub(super) struct Outside {
 /// Queues a commit; an error says why the actor must stop.
 pub(crate) fn queue(
     cell: &Cell,
+    haste: Haste,
     epoch: Epoch,
     commit: Commit,
     outputs: Vec<Output>,
 ) -> Result<crate::commit::Queued, Stop> {
     cell.store
-        .queue(epoch, commit, outputs)
+        .queue_with(haste, epoch, commit, outputs)
         .map_err(|error| match error {
             StoreError::Superseded => Stop::Superseded,
             other => Stop::Store(other),
