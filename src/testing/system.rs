@@ -259,7 +259,7 @@ impl TestSystem {
     pub fn crash(&mut self) {
         self.disk.crash();
         self.engine.crash();
-        self.system = None;
+        self.let_go();
     }
 
     /// The process is killed: everything it wrote to files is there, nothing else.
@@ -268,7 +268,17 @@ impl TestSystem {
             self.disk.abort();
         }
         self.engine.crash();
-        self.system = None;
+        self.let_go();
+    }
+
+    /// Lets go of a system whose disk is gone. A caller whose answer waits for a sync keeps the store
+    /// alive that would answer it; only a write that fails tells the caller.
+    fn let_go(&mut self) {
+        if let Some(system) = self.system.take() {
+            let store = system.cell().store.clone();
+            drop(system);
+            let _ = store.write_group();
+        }
     }
 
     /// Makes the disk fail like in a power loss at this operation from now.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use redeliver::CallError;
 use redeliver::prelude::*;
-use redeliver::testing::{Client, Simulation};
+use redeliver::testing::{Client, Simulation, TestSystem};
 
 use super::bank::{Till, bank, with};
 
@@ -125,4 +126,27 @@ fn a_workload_that_never_ends_and_one_that_panics_are_seen() {
     };
     assert_eq!(checkers(|_| {}), ["rest"]);
     assert_eq!(checkers(|_| panic!("out of order")), ["workload"]);
+}
+
+/// The story: a caller of a process that was killed between a commit and its sync waited for ever, as
+/// its own handle kept the store alive that owed it the answer.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_sync_when_the_process_is_killed_hears_of_it() {
+    for power_loss in [false, true] {
+        let mut test = TestSystem::start(1, |system| system.service(Fragile))
+            .await
+            .unwrap();
+        let service = test.system().service::<Fragile>();
+        let waiting = tokio::spawn(async move { service.call(Touch { n: 1 }).await });
+        while test.system().report().store.queued == test.system().report().store.durable {
+            tokio::task::yield_now().await;
+        }
+        match power_loss {
+            true => test.crash(),
+            false => test.kill(),
+        }
+        let answer = tokio::time::timeout(minutes(1), waiting).await.unwrap();
+        let unknown = matches!(answer, Ok(Err(CallError::OutcomeUnknown { .. })));
+        assert!(unknown, "{answer:?}");
+    }
 }

@@ -168,9 +168,9 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
                     if seed >= args.seeds.end {
                         return;
                     }
-                    let began = Instant::now();
+                    let began = cpu_time();
                     let mut simulated = once(seed, time, bug, false);
-                    *locked(&worked) += began.elapsed();
+                    *locked(&worked) += cpu_time().saturating_sub(began);
                     if args.twice {
                         let (first, again) = (
                             simulated.trace_hash,
@@ -202,6 +202,15 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
     let worked = locked(&worked).as_secs_f64();
     let done = std::mem::take(&mut *locked(&done));
     sum(args, done, began.elapsed().as_secs_f64(), worked)
+}
+
+/// What this thread has worked, however many others share its core.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn sum(args: &SimulateArgs, done: BTreeMap<u64, Simulated>, seconds: f64, worked: f64) -> Outcome {

@@ -197,16 +197,13 @@ fn undone_in_reverse(known: &Known) -> Result<(), String> {
         let mut entries = known.timeline.iter();
         entries.position(|entry| entry.message == message)
     };
-    let last = |message: &str| {
-        let mut entries = known.timeline.iter();
-        entries.rposition(|entry| entry.message == message)
-    };
     let mut undone_before = None;
     for (done, undone) in STEPS {
         if first(done).is_none() {
             continue;
         }
-        let Some(at) = last(undone) else {
+        // Asked for again, it may be answered again: the first answer counts.
+        let Some(at) = first(undone) else {
             return Err(format!("{done} and never {undone}: {}", known.shown()));
         };
         ensure!(

@@ -161,10 +161,12 @@ pub(super) async fn around(client: &Client, town: &Town) -> Looked<Seen> {
         let items = items.map(|item| (item.product_id, i64::from(item.quantity)));
         carts.insert(customer_id, items.collect());
     }
-    let of_all = |page| NotificationsOf {
-        user_id: None,
-        page,
-    };
+    let mut notifications = Vec::new();
+    let told = acts.users.iter().copied().map(Some).chain([None]);
+    for user_id in told {
+        let of_user = |page| NotificationsOf { user_id, page };
+        notifications.extend(every::<Notifications, _, _>(client, of_user).await?);
+    }
     Ok(Seen {
         orders,
         strangers,
@@ -180,7 +182,7 @@ pub(super) async fn around(client: &Client, town: &Town) -> Looked<Seen> {
             .map_err(no)?
             .viewed,
         customers: values,
-        notifications: every::<Notifications, _, _>(client, of_all).await?,
+        notifications,
         letters: town.outside.mail.letters(),
         carts,
         acts,

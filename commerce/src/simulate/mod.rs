@@ -32,7 +32,7 @@ use outside::Outside;
 use told::Told;
 
 /// Shoppers at work.
-const SHOPPERS: u64 = 5;
+const SHOPPERS: u64 = 4;
 /// People in the warehouse.
 const PACKERS: u64 = 2;
 

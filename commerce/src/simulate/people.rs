@@ -87,7 +87,7 @@ pub(super) async fn shopper(client: Client, town: Arc<Town>) {
     let mut visits = 0;
     let mut shopper = Shopper::register(&client, &town, visits).await;
     while !client.is_over() {
-        client.sleep(client.up_to(seconds(25))).await;
+        client.sleep(client.up_to(seconds(30))).await;
         let act = weighted(&client, &ACTS);
         if matches!(act, Act::Leave) {
             shopper.leave().await;

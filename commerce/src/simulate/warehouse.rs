@@ -17,7 +17,7 @@ use crate::shipping::{
 /// Looks after orders that wait for somebody of the warehouse, until the time is over.
 pub(super) async fn packer(client: Client, town: Arc<Town>) {
     while !client.is_over() {
-        client.sleep(client.up_to(seconds(6))).await;
+        client.sleep(client.up_to(seconds(10))).await;
         let recent: Vec<OrderId> = {
             let acts = town.told.acts();
             let recent = acts.orders.iter().rev().take(60);
