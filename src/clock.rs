@@ -2,6 +2,19 @@
 //!
 //! Nothing else in the library reads a clock or asks for entropy, so a simulation that replaces
 //! this [`Clock`] replays a run to the byte.
+//!
+//! The wall clock may jump; the time of a system (`Context::now`, by which timers are due) makes of it:
+//!
+//! ```text
+//! start     the wall clock, or the newest time in the journal if that is later
+//! forward   followed at once (within a second): what was due in the skipped time is due now, once
+//! backward  waited out: time stands still until the wall clock is where it was; nothing is due
+//!           twice or early, everything as much later as the clock was put back
+//! ```
+//!
+//! Delays that are waited for in the process (time-outs, restarts, a relay's greeting) do not look at
+//! this time. The next attempt of a parked message, the cooling down of a destination's breaker and
+//! the period of a service's restart intensity do, so they too wait out a clock that was put back.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -147,7 +160,9 @@ impl VirtualClock {
         self.start.elapsed()
     }
 
-    /// Moves the wall clock without letting time pass, as an operator or a time server would.
+    /// Moves the wall clock without letting time pass, as an operator or a time server would. After
+    /// a jump back the time of the system stands still until as much time has passed, or the clock
+    /// is moved forward again.
     pub fn jump(&self, micros: i64) {
         self.base.fetch_add(micros, Ordering::SeqCst);
     }

@@ -282,10 +282,10 @@ impl Cursor<'_> {
         std::str::from_utf8(&name).ok()?;
         let key_bytes = usize::from(u16::from_le_bytes(self.array()?));
         let key = self.slice(key_bytes)?;
-        let key = if flags & FLAG_KEYED != 0 {
-            Key::Of(key)
-        } else {
-            Key::None
+        let key = match flags & FLAG_KEYED {
+            0 if key.is_empty() => Key::None,
+            0 => return None,
+            _ => Key::Of(key),
         };
         let body = self.slice(self.end - self.at)?;
         let wants_reply = flags & FLAG_WANTS_REPLY != 0;
@@ -397,6 +397,21 @@ mod tests {
                 "length {length}"
             );
         }
+    }
+
+    /// Found by fuzzing: a key without the flag that says so was dropped without a word.
+    #[test]
+    fn a_key_that_no_flag_speaks_of_is_refused() {
+        let bytes = envelope().encode().unwrap();
+        let mut bad = bytes[..bytes.len() - 4].to_vec();
+        bad[2] &= !FLAG_KEYED;
+        let checksum = crc32c::crc32c(&bad);
+        bad.extend_from_slice(&checksum.to_le_bytes());
+        let refused = Envelope::decode(&Bytes::from(bad));
+        assert!(
+            matches!(refused, Err(CodecError::Decode { .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]

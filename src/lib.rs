@@ -99,6 +99,9 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod feed;
+mod frugal;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handle;
 mod handlers;
 mod hosted;

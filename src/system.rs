@@ -358,10 +358,14 @@ async fn drive(
         let _ = tokio::time::timeout(LOOK_EVERY, work.notified()).await;
         loop {
             tokio::time::sleep(SYNC + delay()).await;
-            match (store.write_group(), store.maintain()) {
-                (Ok(false), Ok(false)) => break,
-                (Ok(_), Ok(_)) => {}
-                (Err(_), _) | (_, Err(_)) => return,
+            // As its threads do: what maintenance could not do is tried again later, and only a
+            // closed store is left alone.
+            let (wrote, maintained) = (store.write_group(), store.maintain());
+            if wrote.is_err() || matches!(maintained, Err(StoreError::Closed { .. })) {
+                return;
+            }
+            if !wrote.unwrap_or(false) && !maintained.unwrap_or(false) {
+                break;
             }
         }
     }

@@ -163,7 +163,7 @@ enum StoredResult {
     GaveUp { attempts: u32, reason: String },
 }
 
-const RESULT: &str = "redeliver.activity-result";
+pub(crate) const RESULT: &str = "redeliver.activity-result";
 
 pub(crate) fn seal_result(result: &ActivityResult) -> Result<Vec<u8>, CodecError> {
     use crate::activity::Outcome;

@@ -49,7 +49,7 @@ struct Clerk {
     log: Log,
     poison: Arc<Mutex<BTreeSet<u64>>>,
 }
-/// Hears what was checked.
+/// Hears what was checked, in the background.
 struct Archive(Log);
 
 impl Service for Desk {
@@ -132,7 +132,7 @@ impl Clerk {
 impl Service for Archive {
     const NAME: &'static str = "archive";
     fn handlers(on: &mut Handlers<Self>) {
-        on.event(Self::checked);
+        on.in_background().event(Self::checked);
     }
 }
 

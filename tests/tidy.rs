@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 8] = [
         "key",
         "names",
         "json",
+        "frugal",
         "config",
         "telemetry",
         "planted",
@@ -63,7 +64,7 @@ const LAYERS: [&[&str]; 8] = [
         "startup",
         "failpoints",
     ],
-    &["http", "testing", "cli"],
+    &["http", "testing", "cli", "fuzzing"],
     &["bin"],
 ];
 

@@ -176,6 +176,34 @@ async fn a_cancelled_timer_does_not_go_off_and_cancelling_twice_is_harmless() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timer_is_on_time_whatever_was_set_and_cancelled_before_it() {
+    let test = TestSystem::start(9, reminders(&Log::default()))
+        .await
+        .unwrap();
+    let began = test.clock().wall().0;
+    let cancelled = remind(&test, 1, 1_000).await;
+    let service = test.system().service::<Reminders>();
+    let forget = Forget { timer: cancelled };
+    service.call(forget).await.unwrap();
+    remind(&test, 2, 3_000).await;
+    remind(&test, 3, 500).await;
+    test.advance(seconds(2)).await;
+    remind(&test, 4, 500).await;
+    test.advance(seconds(2)).await;
+    let fired = fired(&test).await;
+    let after_ms: Vec<(u64, i64)> = fired
+        .iter()
+        .map(|(n, at)| (*n, (at - began) / 1_000))
+        .collect();
+    let on_time = [(3, 500), (4, 2_500), (2, 3_000)];
+    for ((n, at), (expected, due)) in after_ms.iter().zip(on_time) {
+        assert_eq!(*n, expected, "{after_ms:?}");
+        assert!((due..due + 50).contains(at), "{after_ms:?}");
+    }
+    assert_eq!(after_ms.len(), 3, "{after_ms:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_timers_due_at_once_all_go_off_and_requests_are_answered_meanwhile() {
     let log = Log::default();
     let mut test = TestSystem::start(4, reminders(&log)).await.unwrap();

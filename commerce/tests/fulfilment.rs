@@ -1,6 +1,7 @@
 //! An order goes through the four services as they run: in virtual time, on a simulated disk.
 #![allow(clippy::unwrap_used)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use commerce::analytics::Analytics;
@@ -22,9 +23,9 @@ use commerce::shipping::carrier::SimulatedCarrier;
 use commerce::shipping::{
     Deliver, Dispatch, ReturnShipment, ReturnedItem, ShipmentOfOrder, ShipmentStatus, Shipping,
 };
-use redeliver::CallError;
 use redeliver::prelude::*;
-use redeliver::testing::TestSystem;
+use redeliver::testing::{Operation, TestSystem};
+use redeliver::{CallError, Config};
 use uuid::Uuid;
 
 const SHOPPER: UserId = UserId(Uuid::from_u128(1));
@@ -76,12 +77,17 @@ struct Shop {
 
 impl Shop {
     async fn open(on_hand: u64) -> Shop {
+        Shop::open_with(on_hand, Config::default()).await
+    }
+
+    async fn open_with(on_hand: u64, config: Config) -> Shop {
         let provider = Arc::new(SimulatedProvider::in_memory(Pace::INSTANT));
         let keyring = Keyring::in_memory(11);
         keyring.create(SHOPPER).unwrap();
         let keys = keyring.clone();
-        let test = TestSystem::start(11, move |system| {
+        let mut test = TestSystem::prepare(11, move |system| {
             system
+                .config(config.clone())
                 .service(Analytics::default())
                 .service(Catalog::default())
                 .service(Registry)
@@ -89,9 +95,9 @@ impl Shop {
                 .service(Payment::new(provider.clone(), keys.clone()))
                 .service(Inventory::default())
                 .service(Shipping::new(Arc::new(SimulatedCarrier), keys.clone()))
-        })
-        .await
-        .unwrap();
+        });
+        test.snapshot_after(12 * 1024);
+        test.reopen().await.unwrap();
         let catalog = test.system().service::<Catalog>();
         let shelf = CreateCategory {
             category_id: None,
@@ -533,48 +539,105 @@ async fn deleting_a_user_in_mid_order_undoes_what_has_not_left_and_lets_go_what_
     shop.nothing_is_left_over();
 }
 
+/// Walks the way of one order, with a power loss at an operation of each life: the first counted
+/// from the shop's opening, each other from the power loss before it. Answers how many operations
+/// there were, and how many power losses.
+async fn walk_through(losses: &[u64]) -> (u64, usize) {
+    let (operations, lost) = walk(losses).await;
+    (operations.len() as u64, lost)
+}
+
+async fn walk(losses: &[u64]) -> (Vec<(Operation, PathBuf)>, usize) {
+    let mut left = losses.iter();
+    // Everything that a disk is used for happens on the way.
+    let config = Config {
+        journal_segment_bytes: 16 * 1024,
+        checkpoint_after_bytes: 4 * 1024,
+        ..Config::default()
+    };
+    let mut shop = Shop::open_with(10, config).await;
+    shop.test.quiet().await;
+    shop.test.disk().record();
+    if let Some(operation) = left.next() {
+        shop.test.crash_at(*operation);
+    }
+    let mut order = None;
+    let mut lost = 0;
+    loop {
+        let walked = shop.place_and_walk(&mut order).await;
+        // What follows from the last answer.
+        shop.test.advance(seconds(2)).await;
+        if !shop.test.disk().is_down() {
+            walked.unwrap();
+            break;
+        }
+        while shop.test.disk().is_down() {
+            lost += 1;
+            if let Some(operation) = left.next() {
+                shop.test.crash_at(*operation);
+            }
+            let opened = shop.test.reopen().await;
+            assert!(opened.is_ok() || shop.test.disk().is_down(), "{opened:?}");
+        }
+    }
+    let operations = shop.test.disk().recorded();
+    shop.test.disk().clear_faults();
+    shop.test.quiet().await;
+    let order = shop.order(order.unwrap()).await;
+    assert_eq!(order.status, OrderStatus::Delivered, "{losses:?}");
+    let payment = shop.payment(order.id).await;
+    assert_eq!(payment.status, PaymentStatus::Captured, "{losses:?}");
+    let stock = shop.stock().await;
+    assert_eq!((stock.on_hand, stock.reserved), (8, 0), "{losses:?}");
+    for stream in &shop.test.system().report().streams {
+        assert_eq!(stream.sent, stream.applied, "{losses:?} {stream:?}");
+    }
+    (operations, lost)
+}
+
+/// A number that looks like chance (splitmix64).
+fn scattered(n: u64) -> u64 {
+    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// The way of one order is walked once to count its disk operations, and then once for each, with
 /// a power loss there.
 #[tokio::test(start_paused = true)]
 async fn an_order_ends_the_same_whichever_disk_operation_the_power_fails_at() {
-    let run = |operation: Option<u64>| async move {
-        let mut shop = Shop::open(10).await;
-        shop.test.quiet().await;
-        let before = shop.test.disk().operations();
-        if let Some(operation) = operation {
-            shop.test.crash_at(operation);
-        }
-        let mut order = None;
-        let mut losses = 0;
-        while let Err(error) = shop.place_and_walk(&mut order).await {
-            assert!(shop.test.disk().is_down(), "{error}");
-            losses += 1;
-            shop.test.kill();
-            shop.test.reopen().await.unwrap();
-        }
-        let operations = shop.test.disk().operations() - before;
-        if losses == 0 && operation.is_some() {
-            // It failed after the last answer.
-            shop.test.kill();
-            shop.test.reopen().await.unwrap();
-        }
-        shop.test.quiet().await;
-        let order = shop.order(order.unwrap()).await;
-        assert_eq!(order.status, OrderStatus::Delivered, "{operation:?}");
-        let payment = shop.payment(order.id).await;
-        assert_eq!(payment.status, PaymentStatus::Captured, "{operation:?}");
-        let stock = shop.stock().await;
-        assert_eq!((stock.on_hand, stock.reserved), (8, 0), "{operation:?}");
-        for stream in &shop.test.system().report().streams {
-            assert_eq!(stream.sent, stream.applied, "{operation:?} {stream:?}");
-        }
-        operations
-    };
-    let operations = run(None).await;
-    assert!(operations > 10, "{operations} are no test");
-    for operation in 1..=operations {
-        run(Some(operation)).await;
+    let (operations, _) = walk(&[]).await;
+    for name in ["CHECKPOINT", ".snap", ".seg"] {
+        let made = |(operation, path): &(Operation, PathBuf)| {
+            *operation == Operation::Rename && path.to_string_lossy().ends_with(name)
+        };
+        assert!(operations.iter().any(made), "no {name}: {operations:#?}");
     }
+    for operation in 1..=operations.len() as u64 {
+        walk_through(&[operation]).await;
+    }
+}
+
+/// The same with a second power loss in the life after the first, often while that begins.
+/// `REDELIVER_CRASH_PAIRS` says how many pairs are tried.
+#[tokio::test(start_paused = true)]
+async fn an_order_ends_the_same_when_the_power_fails_again_in_the_life_that_follows() {
+    let asked = std::env::var("REDELIVER_CRASH_PAIRS").ok();
+    let pairs: u64 = asked.map_or(20, |text| text.parse().unwrap());
+    let (operations, _) = walk_through(&[]).await;
+    let (mut tried, mut both) = (0, 0);
+    while both < pairs {
+        // A failing pair names its two operations.
+        let soon = tried % 2 == 0;
+        let first = 1 + scattered(2 * tried) % operations;
+        let second = 1 + scattered(2 * tried + 1) % if soon { 30 } else { operations };
+        let (_, lost) = walk_through(&[first, second]).await;
+        both += u64::from(lost == 2);
+        tried += 1;
+        assert!(tried < 10 * pairs + 10, "{both} of {tried}");
+    }
+    println!("{both} pairs of {tried} tried, {operations} operations");
 }
 
 impl Shop {

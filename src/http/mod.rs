@@ -40,6 +40,8 @@ mod events;
 mod exchange;
 mod extract;
 mod facade;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 mod host;
 mod idempotency;

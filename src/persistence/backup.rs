@@ -156,7 +156,7 @@ pub(super) struct BackupHead {
 }
 
 impl BackupHead {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         put_slice(&mut body, self.cell.as_bytes());
         body.extend_from_slice(&self.incarnation.0.to_le_bytes());
@@ -460,7 +460,7 @@ fn given_up(writer: SnapshotWriter<'_>, error: StoreError) -> BackupError {
     error.into()
 }
 
-fn piece_key(name: &str, offset: u64) -> Vec<u8> {
+pub(super) fn piece_key(name: &str, offset: u64) -> Vec<u8> {
     let mut key = name.as_bytes().to_vec();
     key.push(0);
     key.extend_from_slice(&offset.to_be_bytes());

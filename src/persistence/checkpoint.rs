@@ -99,7 +99,11 @@ impl CheckpointFile {
         let checkpoint = read(&mut from).map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
         from.finish()
             .map_err(|Malformed(detail)| Unsealed::Damaged(detail))?;
-        Ok(checkpoint)
+        // A table counted twice, or files in a format without files.
+        match checkpoint.encode() == file {
+            true => Ok(checkpoint),
+            false => Err(Unsealed::Damaged("it says what is never written")),
+        }
     }
 }
 
@@ -563,5 +567,28 @@ mod tests {
         let newer = Unsealed::Newer { found: 2, known: 1 };
         assert_eq!(unseal(MAGIC, &bytes), Err(newer));
         assert_eq!(CheckpointFile::decode(&bytes), Ok(file));
+    }
+
+    /// Found by fuzzing: a table that was counted twice had the second count, and files were read out
+    /// of the format that has none, which an older program takes to mean that there are none.
+    #[test]
+    fn a_checkpoint_that_is_never_written_is_refused() {
+        let body = |counts: &[u8], files: &[u8]| {
+            let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            body.extend([&[3; 8][..], &[1, 0], counts, files].concat());
+            body
+        };
+        let file = [1, 1, 2, 5, 6, 7, 8, 1, 2, 3, 4];
+        let written = [
+            (PLAIN_FORMAT, body(&[1, 16, 5], &[]), true),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &file), true),
+            (PLAIN_FORMAT, body(&[2, 16, 5, 16, 6], &[]), false),
+            (PLAIN_FORMAT, body(&[1, 16, 5], &file), false),
+            (SPILLED_FORMAT, body(&[1, 16, 5], &[]), false),
+        ];
+        for (format, body, is_good) in written {
+            let read = CheckpointFile::decode(&seal_as(format, MAGIC, &body));
+            assert_eq!(read.is_ok(), is_good, "{format} {body:?}: {read:?}");
+        }
     }
 }

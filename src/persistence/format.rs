@@ -70,7 +70,11 @@ impl<'a> Decoder<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                // One number has one form: what is read is what would be written.
+                return match byte == 0 && shift > 0 {
+                    true => Err(Malformed("a number is longer than it has to be")),
+                    false => Ok(value),
+                };
             }
         }
         Err(Malformed("a number is too long"))
@@ -194,6 +198,9 @@ pub(crate) fn unseal_to<'a>(
     if !sound {
         return Err(Unsealed::Damaged("its checksum does not match"));
     }
+    if found == 0 {
+        return Err(Unsealed::Damaged("its format has never been written"));
+    }
     Ok(body)
 }
 
@@ -255,6 +262,13 @@ mod tests {
         }
     }
 
+    /// Found by fuzzing: a file of format 0 passed for one of format 1.
+    #[test]
+    fn a_format_that_was_never_written_is_refused() {
+        let file = seal_as(0, b"RDLVTEST", b"body");
+        assert!(unseal(b"RDLVTEST", &file).is_err());
+    }
+
     #[test]
     fn numbers_come_back_as_they_were_put() {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
@@ -265,5 +279,14 @@ mod tests {
             assert_eq!(decoder.finish(), Ok(()));
         }
         assert!(Decoder::new(&[0xff; 10]).varint().is_err());
+    }
+
+    /// Found by fuzzing: a number with zeros behind it was read, so that bytes which nobody had
+    /// written passed for a commit.
+    #[test]
+    fn a_number_that_is_longer_than_it_has_to_be_is_refused() {
+        for bytes in [&[0x80, 0][..], &[0xac, 0x82, 0], &[0x81, 0x80, 0x00]] {
+            assert!(Decoder::new(bytes).varint().is_err(), "{bytes:?}");
+        }
     }
 }

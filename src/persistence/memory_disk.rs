@@ -1,4 +1,5 @@
-//! A disk in memory for the tests of this folder: no crashes, but every byte at hand.
+//! A disk in memory for the tests of this folder and for fuzzing: no crashes, but every byte at hand.
+#![cfg_attr(not(test), allow(dead_code))]
 
 use std::collections::BTreeMap;
 use std::io;

@@ -20,8 +20,10 @@ pub mod disk;
 pub mod engine;
 pub mod events;
 pub mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod journal;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod memory_disk;
 pub mod open;

@@ -62,7 +62,7 @@ impl Predecessor {
         cell_dir.join("RESTORED")
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = self.incarnation.0.to_le_bytes().to_vec();
         put_varint(&mut body, self.position.0);
         put_varint(&mut body, self.last_event.0);
@@ -71,7 +71,7 @@ impl Predecessor {
         seal(MAGIC, &body)
     }
 
-    fn decode(file: &[u8]) -> Result<Predecessor, Unsealed> {
+    pub(super) fn decode(file: &[u8]) -> Result<Predecessor, Unsealed> {
         let read = |from: &mut Decoder<'_>| -> Result<Predecessor, Malformed> {
             Ok(Predecessor {
                 incarnation: Incarnation(from.u64()?),

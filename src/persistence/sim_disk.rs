@@ -30,8 +30,30 @@ pub enum Fault {
     Eio,
     /// It fails for lack of space, once.
     Enospc,
-    /// It, or the next sync if it is none, fails, and the kernel forgets that the data is unsaved.
+    /// It, or the next sync (of a file or a directory) if it is none, fails, and the kernel forgets
+    /// that a file's data is unsaved.
     FailedSync,
+}
+
+/// What an operation of the disk was about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Make a file, or empty one.
+    Create,
+    /// Write to a file.
+    Write,
+    /// Change a file's size.
+    Resize,
+    /// Make a file's content durable.
+    Sync,
+    /// Give a file another name.
+    Rename,
+    /// Remove a file.
+    Remove,
+    /// Make a directory.
+    MakeDir,
+    /// Make the names in a directory durable.
+    SyncDir,
 }
 
 /// A simulated disk. Clones are the same disk.
@@ -47,6 +69,8 @@ struct Machine {
     down: bool,
     boot: u64,
     operations: u64,
+    /// The operations since somebody wanted to know of them, with their files.
+    recorded: Option<Vec<(Operation, PathBuf)>>,
     bytes_read: u64,
     bytes_written: u64,
     /// Of all changes so far, in order.
@@ -188,6 +212,7 @@ impl SimDisk {
                 down: false,
                 boot: 1,
                 operations: 0,
+                recorded: None,
                 bytes_read: 0,
                 bytes_written: 0,
                 digest: Digest::default(),
@@ -216,6 +241,17 @@ impl SimDisk {
     /// How many operations have changed something, or tried to.
     pub fn operations(&self) -> u64 {
         self.machine().operations
+    }
+
+    /// Records the operations from now on, for [`SimDisk::recorded`].
+    pub fn record(&self) {
+        self.machine().recorded = Some(Vec::new());
+    }
+
+    /// The operations since [`SimDisk::record`], those included that failed, with the file or
+    /// directory of each.
+    pub fn recorded(&self) -> Vec<(Operation, PathBuf)> {
+        self.machine().recorded.clone().unwrap_or_default()
     }
 
     /// How many bytes were read from files since the disk was made.
@@ -381,8 +417,20 @@ impl Machine {
         Ok(())
     }
 
+    /// The same for an operation on an open file.
+    fn begin_in(&mut self, inode: u64, operation: Operation) -> io::Result<Fate> {
+        // Looked for only if somebody wants to know: it is a walk through all names.
+        let is_it = |(_, found): &(&PathBuf, &u64)| **found == inode;
+        let path = match self.recorded {
+            Some(_) => self.seen.files.iter().find(is_it),
+            None => None,
+        };
+        let path = path.map(|(path, _)| path.clone()).unwrap_or_default();
+        self.begin(operation, &path)
+    }
+
     /// Counts an operation and says how it goes on.
-    fn begin(&mut self, is_sync: bool) -> io::Result<Fate> {
+    fn begin(&mut self, operation: Operation, path: &Path) -> io::Result<Fate> {
         if self.down {
             return Err(io::Error::other("the simulated power has failed"));
         }
@@ -390,6 +438,9 @@ impl Machine {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.operations += 1;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push((operation, path.to_owned()));
+        }
         if !self.latency_max.is_zero() {
             self.delay += self.latency_max.mul_f64(self.latency.f64());
         }
@@ -400,7 +451,6 @@ impl Machine {
             Some(Fault::Enospc) => return Err(io::ErrorKind::StorageFull.into()),
             Some(Fault::FailedSync) => self.sync_fails = true,
         }
-        debug_assert!(!is_sync || !self.down);
         Ok(Fate::Succeeds)
     }
 
@@ -531,7 +581,7 @@ impl Disk for SimDisk {
             (OpenMode::Read | OpenMode::Write, Some(inode)) => inode,
             (OpenMode::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (OpenMode::Truncate, Some(inode)) => {
-                let fate = machine.begin(false)?;
+                let fate = machine.begin(Operation::Create, path)?;
                 if let Some(inode) = machine.inodes.get_mut(&inode) {
                     inode.seen.apply(&Change::Size(0));
                     inode.unsynced.push(Change::Size(0));
@@ -545,7 +595,7 @@ impl Disk for SimDisk {
                 if !machine.seen.has_dir(&dir) {
                     return Err(missing(&dir));
                 }
-                let fate = machine.begin(false)?;
+                let fate = machine.begin(Operation::Create, path)?;
                 let inode = machine.next_inode;
                 machine.next_inode += 1;
                 machine.inodes.insert(inode, Inode::default());
@@ -567,7 +617,7 @@ impl Disk for SimDisk {
         if !machine.seen.files.contains_key(from) {
             return Err(missing(from));
         }
-        let fate = machine.begin(false)?;
+        let fate = machine.begin(Operation::Rename, to)?;
         let change = NameChange::Rename(from.to_owned(), to.to_owned());
         machine.rename_in(&parent(to), change);
         machine.end(fate)
@@ -579,7 +629,7 @@ impl Disk for SimDisk {
         if !machine.seen.files.contains_key(path) {
             return Err(missing(path));
         }
-        let fate = machine.begin(false)?;
+        let fate = machine.begin(Operation::Remove, path)?;
         machine.rename_in(&parent(path), NameChange::Remove(path.to_owned()));
         machine.end(fate)
     }
@@ -593,7 +643,7 @@ impl Disk for SimDisk {
             .collect();
         wanted.reverse();
         for dir in wanted {
-            let fate = machine.begin(false)?;
+            let fate = machine.begin(Operation::MakeDir, dir)?;
             machine.rename_in(&parent(dir), NameChange::MakeDir(dir.to_owned()));
             machine.end(fate)?;
         }
@@ -618,8 +668,13 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut machine = self.machine();
         machine.check(machine.life)?;
-        let fate = machine.begin(true)?;
+        let fate = machine.begin(Operation::SyncDir, dir)?;
         machine.end(fate)?;
+        if std::mem::take(&mut machine.sync_fails) {
+            // Unlike a file's pages, names that could not be written are not taken for saved: a
+            // file system with a journal stops as a whole instead. The next sync covers them.
+            return Err(io::Error::other("simulated failure of a sync"));
+        }
         let (synced, unsynced) = std::mem::take(&mut machine.unsynced)
             .into_iter()
             .partition(|(of, _)| of == dir);
@@ -701,7 +756,11 @@ impl SimFile {
             Change::Size(size) => *size,
         };
         machine.reserve(self.inode, size)?;
-        let fate = machine.begin(false)?;
+        let operation = match change {
+            Change::Write(..) => Operation::Write,
+            Change::Size(_) => Operation::Resize,
+        };
+        let fate = machine.begin_in(self.inode, operation)?;
         machine.digest.number(self.inode);
         machine.digest.number(size);
         if let Change::Write(_, bytes) = &change {
@@ -770,7 +829,7 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut machine = self.disk.machine();
         machine.check(self.life)?;
-        let fate = machine.begin(true)?;
+        let fate = machine.begin_in(self.inode, Operation::Sync)?;
         machine.digest.number(!self.inode);
         machine.end(fate)?;
         let fails = std::mem::take(&mut machine.sync_fails);

@@ -28,6 +28,8 @@ use super::streams::{FrozenStream, lock};
 use crate::commit::{Sequence, ServiceId, StreamId};
 use crate::envelope::Kind;
 use crate::error::StoreError;
+#[cfg(feature = "fuzzing")]
+pub(crate) use file::write as write_file;
 pub(crate) use file::{SpillCursor, SpillReader};
 
 /// A file of spilled messages, as `CHECKPOINT` names it.

@@ -35,7 +35,7 @@ pub(crate) struct Cell {
     /// Commits that the writer has not taken.
     pub(crate) pending: Vec<Pending>,
     /// What runs when a position is durable, ascending.
-    pub(crate) outputs: VecDeque<(Position, Output)>,
+    pub(crate) outputs: VecDeque<(Position, Haste, Output)>,
     /// Whether somebody waits for any of them.
     pub(crate) awaited: Option<Awaited>,
     /// The newest epoch of each service.
@@ -98,14 +98,14 @@ impl Cell {
                 });
                 awaited.upto = awaited.upto.max(position);
             }
-            let place = self.outputs.partition_point(|(due, _)| *due <= position);
-            self.outputs.insert(place, (position, output));
+            let place = self.outputs.partition_point(|(due, ..)| *due <= position);
+            self.outputs.insert(place, (position, haste, output));
         }
     }
 
     /// Takes what runs when a position is durable.
-    pub(crate) fn released(&mut self, position: Position) -> VecDeque<(Position, Output)> {
-        let count = self.outputs.partition_point(|(due, _)| *due <= position);
+    pub(crate) fn released(&mut self, position: Position) -> VecDeque<(Position, Haste, Output)> {
+        let count = self.outputs.partition_point(|(due, ..)| *due <= position);
         let rest = self.outputs.split_off(count);
         self.awaited.take_if(|awaited| awaited.upto <= position);
         std::mem::replace(&mut self.outputs, rest)

@@ -294,6 +294,12 @@ impl Store {
         AtWork::new(self.handle.core.clone())
     }
 
+    /// Whether somebody waits for what is not durable yet.
+    #[cfg(test)]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.core().cell().awaited.is_some()
+    }
+
     /// The position of the newest queued commit.
     pub fn queued(&self) -> Position {
         Position(self.core().queued.load(Ordering::Acquire))

@@ -3,8 +3,8 @@
 
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
@@ -12,6 +12,7 @@ use super::engine::Direction;
 use super::events::EventLimits;
 use super::open::Recovered;
 use super::options::{Driving, StoreOptions};
+use super::pace::Rouse;
 use super::real_disk::RealDisk;
 use super::sim_engine::SimEngine;
 use super::sled::SledFactory;
@@ -415,6 +416,74 @@ fn a_service_that_never_rests_keeps_nobody_waiting() {
         queued.unwrap();
         durable(&store);
     }
+}
+
+/// Notes that somebody was woken.
+fn noting(roused: &Arc<AtomicU64>) -> Rouse {
+    let roused = roused.clone();
+    Box::new(move || {
+        roused.fetch_add(1, Ordering::SeqCst);
+    })
+}
+
+#[test]
+fn the_background_is_woken_when_the_others_rest_or_a_group_begins_and_never_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_by_hand(dir.path());
+    let names = services(&store);
+    assert!(store.write_group().unwrap());
+    let roused = Arc::new(AtomicU64::new(0));
+    let count = || roused.load(Ordering::SeqCst);
+    let (mut at_work, background) = (store.at_work(), store.at_work());
+    let queue = |n| {
+        let queued = store.queue(names.epoch, commit(&names, n), Vec::new());
+        queued.unwrap();
+    };
+
+    at_work.set(true);
+    background.rouse_later(noting(&roused));
+    assert_eq!(count(), 1, "there was nothing to write");
+
+    queue(1);
+    background.rouse_later(noting(&roused));
+    assert_eq!(count(), 1, "the others are at work");
+    at_work.set(false);
+    assert_eq!(count(), 2, "they rest");
+    background.rouse_later(noting(&roused));
+    assert_eq!(count(), 3, "nobody is at work");
+
+    at_work.set(true);
+    queue(2);
+    background.rouse_later(noting(&roused));
+    assert!(store.write_group().unwrap());
+    assert_eq!(count(), 4, "a group has begun");
+}
+
+#[test]
+fn outputs_that_somebody_waits_for_run_first_and_the_others_hasten_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_by_hand(dir.path());
+    let names = services(&store);
+    let (sender, receiver) = mpsc::channel();
+    let queue = |haste, n: u64| {
+        let sender = sender.clone();
+        let output: Output = Box::new(move |durable| {
+            durable.unwrap();
+            sender.send(n).unwrap();
+        });
+        let queued = store.queue_with(haste, names.epoch, commit(&names, n), vec![output]);
+        queued.unwrap();
+    };
+    queue(Haste::Unhurried, 1);
+    assert!(!store.is_awaited());
+    queue(Haste::Awaited, 2);
+    queue(Haste::Unhurried, 3);
+    queue(Haste::Awaited, 4);
+    assert!(store.is_awaited());
+    assert!(store.write_group().unwrap());
+    assert!(!store.is_awaited());
+    let order: Vec<u64> = receiver.try_iter().collect();
+    assert_eq!(order, [2, 4, 1, 3]);
 }
 
 #[test]

@@ -231,10 +231,18 @@ impl Core {
         }
     }
 
-    /// Runs the outputs up to a position, in order. The writer's lock keeps that order.
+    /// Runs the outputs up to a position, in order, those first that somebody waits for. The
+    /// writer's lock keeps that order.
     fn release_outputs(&self, position: Position) {
         let released = self.cell().released(position);
-        for (due, output) in released {
+        let mut later = Vec::new();
+        for (due, haste, output) in released {
+            match haste {
+                Haste::Awaited => run(output, Ok(due)),
+                Haste::Unhurried => later.push((due, output)),
+            }
+        }
+        for (due, output) in later {
             run(output, Ok(due));
         }
     }
@@ -254,7 +262,7 @@ impl Core {
         };
         self.pace.rouse();
         self.tell_checkpointer();
-        for (_, output) in waiting {
+        for (_, _, output) in waiting {
             let reason = reason.clone();
             run(output, Err(StoreError::Closed { reason }));
         }

@@ -76,7 +76,7 @@ pub use system::{Child, TEST_EPOCH, TestSystem};
 pub use transport::TransportFaults;
 
 pub use crate::clock::VirtualClock;
-pub use crate::persistence::sim_disk::{Fault, SimDisk};
+pub use crate::persistence::sim_disk::{Fault, Operation, SimDisk};
 pub use crate::persistence::sim_engine::{Corruption, SimEngine};
 #[cfg(feature = "planted")]
 pub use crate::planted::{PlantedBug, UnknownBug};

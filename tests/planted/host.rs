@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use redeliver::prelude::*;
 use redeliver::{
-    ActivityError, Config, Failure, Index, Saga, SagaOutcome, Steps, Supervision, SystemBuilder,
+    ActivityError, ActivityPolicy, Config, Failure, Index, Saga, SagaOutcome, Steps, Supervision,
+    SystemBuilder,
 };
 
 macro_rules! messages {
@@ -297,6 +298,13 @@ impl Activity<Ledger> for Charge {
     const DESTINATION: &'static str = "account";
     const IDEMPOTENT: bool = false;
     type Output = ();
+    fn policy(_: &Ledger) -> ActivityPolicy {
+        // Whatever the clock does in between.
+        ActivityPolicy {
+            give_up_after: days(365),
+            ..ActivityPolicy::default()
+        }
+    }
     async fn run(self, ledger: Arc<Ledger>, cx: ActivityContext) -> Result<(), ActivityError> {
         let charge = (self.order, cx.key.to_string());
         ledger.0.lock().unwrap().push(charge);
@@ -319,12 +327,13 @@ impl Activity<Ledger> for Charge {
     }
 }
 
-/// Subscribes last.
+/// Subscribes last, and lets others go first.
 pub struct Carrier;
 impl Service for Carrier {
     const NAME: &'static str = "carrier";
     fn handlers(on: &mut Handlers<Self>) {
         on.table(COPIES)
+            .in_background()
             .supervision(patient())
             .event(|_, taken: Taken, cx| count(COPIES, taken.order, cx))
             .event(|_, ship: Ship, cx| {

@@ -68,3 +68,18 @@ fn without_a_planted_bug_the_same_seeds_show_nothing() {
         }
     }
 }
+
+#[test]
+fn no_default_build_can_be_planted_with_anything() {
+    for manifest in [
+        include_str!("../../Cargo.toml"),
+        include_str!("../../commerce/Cargo.toml"),
+    ] {
+        let (_, features) = manifest.split_once("[features]").unwrap();
+        let default = features.lines().find(|line| line.starts_with("default"));
+        assert!(default.is_none_or(|line| line == r#"default = ["http"]"#));
+        let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
+        let dependencies = dependencies.split("\n[").next().unwrap();
+        assert!(!dependencies.contains("planted"), "{dependencies}");
+    }
+}

@@ -1,5 +1,5 @@
 //! One run of the host by a seed: clients that try again, a network that loses, handlers that
-//! panic, a disk that fails, lives that end at any moment; then healing, and the checks.
+//! panic, a disk that fails, a clock that jumps, lives that end at any moment; then healing, and the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -76,7 +76,13 @@ pub struct Run {
     pub told: Told,
     pub account: Account,
     next_order: u64,
+    /// By how many microseconds the wall clock is wrong, and the most it ever was ahead.
+    ahead: i64,
+    ahead_max: i64,
 }
+
+/// How far the wall clock jumps.
+const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Runs the host by a seed, with a mistake planted or without. The error is what a checker says.
 pub async fn run(seed: u64, bug: Option<PlantedBug>) -> Result<(), Violation> {
@@ -92,6 +98,8 @@ pub async fn run(seed: u64, bug: Option<PlantedBug>) -> Result<(), Violation> {
         told: Told::default(),
         account,
         next_order: 1,
+        ahead: 0,
+        ahead_max: 0,
     };
     run.open().await?;
     for _ in 0..run.random.u32(3..=5) {
@@ -143,6 +151,11 @@ impl Run {
             let at = self.test.disk().operations() + self.random.u64(1..=60);
             self.test.disk().fail_at(at, fault);
         }
+        match self.random.u8(..8) {
+            0 => self.jump(DAY_MICROS),
+            1 => self.jump(-DAY_MICROS),
+            _ => {}
+        }
         let mut orders = self.told.pending();
         let known: Vec<u64> = self.told.accepted.keys().copied().collect();
         orders.extend(self.random.choice(known));
@@ -151,6 +164,13 @@ impl Run {
             self.next_order += 1;
         }
         self.ask(orders).await
+    }
+
+    /// The wall clock is put wrong, or right.
+    fn jump(&mut self, micros: i64) {
+        self.test.clock().jump(micros);
+        self.ahead += micros;
+        self.ahead_max = self.ahead_max.max(self.ahead);
     }
 
     /// Asks for these orders at about the same time, and meanwhile looks at them.
@@ -242,6 +262,8 @@ impl Run {
         if self.test.disk().is_down() {
             self.test.crash();
         }
+        // Time stands still as long as the clock is behind where it was.
+        self.jump(self.ahead_max - self.ahead);
         self.open().await?;
         self.look().await?;
         let news = self.next_order..self.next_order + 10;

@@ -35,6 +35,7 @@ fn every_kind_of_fault_comes_within_some_seeds_and_nothing_is_lost() {
         "message lost",
         "panic",
         "power loss planned",
+        "slow disk",
     ] {
         assert!(kinds.contains(kind), "{kind} is not among {kinds:?}");
     }

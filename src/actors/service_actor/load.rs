@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ractor::ActorProcessingErr;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::{ServiceState, ring};
+use super::ServiceState;
+use super::alarm::Alarm;
 use crate::actors::cell::{Cell, Member};
 use crate::clock::Timestamp;
 use crate::commit::TableId;
@@ -66,9 +65,7 @@ impl ServiceState {
             .into_iter()
             .map(|stream| (stream.sender, cell.store.mark(stream)))
             .collect();
-        let (alarm, rings) = watch::channel(None);
-        let alarm_task =
-            AbortOnDropHandle::new(tokio::spawn(ring(rings, cell.clone(), member.clone())));
+        let alarm = Alarm::of(member.clone(), cell.clone());
         member
             .status
             .parked
@@ -88,7 +85,6 @@ impl ServiceState {
             random: fastrand::Rng::with_seed(cell.clock.entropy()),
             acks: BTreeMap::new(),
             alarm,
-            _alarm_task: alarm_task,
             cell,
             member,
         })

@@ -4,6 +4,7 @@
 //! while the group is on its way to disk. It never awaits the disk: answers and activities are
 //! outputs of their commits.
 
+mod alarm;
 mod inputs;
 mod load;
 mod turns;
@@ -14,12 +15,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
 
+use self::alarm::Alarm;
 use crate::actors::cell::{Cell, Member, Suspects};
 use crate::actors::port::{Input, Stop, Waker};
-use crate::clock::Timestamp;
 use crate::commit::{Epoch, Mark, Position, Sequence, ServiceId, StreamId};
 use crate::context::TimerId;
 use crate::parked::Parked;
@@ -60,8 +59,7 @@ pub(crate) struct ServiceState {
     /// Streams that took a message in this batch, with what to acknowledge.
     acks: BTreeMap<ServiceId, Sequence>,
     /// Expired idempotency answers that this turn may remove; two at a time keep pace.
-    alarm: watch::Sender<Option<Timestamp>>,
-    _alarm_task: AbortOnDropHandle<()>,
+    alarm: Alarm,
 }
 
 impl Actor for ServiceActor {
@@ -160,7 +158,7 @@ impl ServiceState {
             // Queued commits wait for space; new turns would only queue behind them.
             self.member.port.pause();
             self.alarm
-                .send_replace(Some(self.cell.now().plus(Duration::from_millis(200))));
+                .set(self.cell.now().plus(Duration::from_millis(200)));
             return false;
         }
         let suspects = self.suspended();
@@ -189,8 +187,8 @@ impl ServiceState {
             }
             return more;
         }
-        if *self.alarm.borrow() != due {
-            self.alarm.send_replace(due);
+        if let Some(due) = due {
+            self.alarm.set(due);
         }
         more
     }
@@ -262,33 +260,5 @@ impl ServiceState {
             Input::Request(request) => self.command(request, now)?,
         }
         Ok(true)
-    }
-}
-
-/// Rings the port when the alarm is due. The clock is looked at every second, so that a jump of
-/// the wall clock is followed.
-async fn ring(mut rings: watch::Receiver<Option<Timestamp>>, cell: Arc<Cell>, member: Arc<Member>) {
-    const LOOK_EVERY: Duration = Duration::from_secs(1);
-    loop {
-        let due = *rings.borrow_and_update();
-        let Some(due) = due else {
-            if rings.changed().await.is_err() {
-                return;
-            }
-            continue;
-        };
-        let left = due.since(cell.now());
-        if left.is_zero() {
-            member.port.wake();
-            if rings.changed().await.is_err() {
-                return;
-            }
-            continue;
-        }
-        tokio::select! {
-            biased;
-            changed = rings.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(left.min(LOOK_EVERY)) => {}
-        }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) const RECORDS_START: usize = 4096;
 
 const MAGIC: &[u8; 8] = b"RDLVJRNL";
 const HEADER_BYTES: usize = 68;
+/// No position or ordinal ever comes near it, so that one more is always a number too.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// What a segment says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl SegmentHeader {
             ));
         }
         let mut number = || from.u64().map_err(short);
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             cell: number()?,
             incarnation: Incarnation(number()?),
             opening: number()?,
@@ -106,7 +108,14 @@ impl SegmentHeader {
             first: Position(number()?),
             durable: Position(number()?),
             previous: from.u32().map_err(short)?,
-        })
+        };
+        let largest = header.ordinal.max(header.first.0).max(header.durable.0);
+        if header.first == Position(0) || largest > NUMBER_MAX {
+            return Err(Unsealed::Damaged(
+                "its header has a number that none can be",
+            ));
+        }
+        Ok(header)
     }
 }
 
@@ -167,6 +176,34 @@ mod tests {
         ];
         assert_eq!(bytes.len(), RECORDS_START);
         assert_eq!(&bytes[..HEADER_BYTES], expected);
+    }
+
+    /// Found by fuzzing: a header whose checksum is right and whose first position is 0 made recovery
+    /// count backwards from it.
+    #[test]
+    fn a_header_with_numbers_that_cannot_be_is_refused() {
+        let wrong = [
+            SegmentHeader {
+                first: Position(0),
+                ..sample()
+            },
+            SegmentHeader {
+                first: Position(u64::MAX),
+                ..sample()
+            },
+            SegmentHeader {
+                durable: Position(u64::MAX),
+                ..sample()
+            },
+            SegmentHeader {
+                ordinal: u64::MAX,
+                ..sample()
+            },
+        ];
+        for header in wrong {
+            let refused = SegmentHeader::decode(&header.encode());
+            assert!(refused.is_err(), "{header:?}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ struct Block {
 
 /// Writes a run of messages, which must not be empty; replaces what a failed attempt has left.
 /// Durable under its name when its directory is synced.
-pub(super) fn write<'e>(
+pub(crate) fn write<'e>(
     disk: &dyn Disk,
     dir: &Path,
     stream: StreamId,

@@ -19,6 +19,7 @@ pub(super) enum Trouble {
     EngineDamage,
     DiskError,
     DiskFull,
+    SlowDisk,
     BrokenActor,
     ClockJump,
     Panics,
@@ -27,7 +28,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Trouble; 12] = [
+    const ALL: [Trouble; 13] = [
         Trouble::PowerLoss,
         Trouble::Kill,
         Trouble::CrashAtOperation,
@@ -35,6 +36,7 @@ impl Trouble {
         Trouble::EngineDamage,
         Trouble::DiskError,
         Trouble::DiskFull,
+        Trouble::SlowDisk,
         Trouble::BrokenActor,
         Trouble::ClockJump,
         Trouble::Panics,
@@ -51,6 +53,7 @@ impl Trouble {
             | Trouble::EngineDamage
             | Trouble::DiskError
             | Trouble::DiskFull
+            | Trouble::SlowDisk
             | Trouble::BrokenActor => 2,
             Trouble::ClockJump => 1,
         }
@@ -102,7 +105,7 @@ impl Chaos {
             troubles.clear();
         }
         Chaos {
-            pause_max: seconds(random.u64(30..=240)),
+            pause_max: seconds(random.u64(60..=400)),
             random,
             troubles,
             lasting: Vec::new(),
@@ -200,6 +203,14 @@ impl Chaos {
                 note("disk full", format_args!("but for {left} bytes"));
                 test.disk().set_capacity(Some(test.disk().used() + left));
             }
+            Trouble::SlowDisk => {
+                let latency_max = Duration::from_millis(random.u64(1..=200));
+                note(
+                    "slow disk",
+                    format_args!("up to {latency_max:?} an operation"),
+                );
+                test.disk().slow_down(latency_max);
+            }
             Trouble::BrokenActor => {
                 let services = &test.system().report().services;
                 let child = [Child::Service, Child::Relay, Child::Pool][random.usize(..3)];
@@ -262,7 +273,7 @@ impl Chaos {
 
     fn last(&mut self, trouble: Trouble, test: &TestSystem) {
         let most = match trouble {
-            Trouble::DiskFull => minutes(1),
+            Trouble::DiskFull | Trouble::SlowDisk => minutes(1),
             Trouble::Panics | Trouble::Activities | Trouble::Transport => minutes(3),
             _ => return,
         };
@@ -301,6 +312,7 @@ impl Chaos {
 fn end(trouble: Trouble, test: &TestSystem) {
     match trouble {
         Trouble::DiskFull => test.disk().set_capacity(None),
+        Trouble::SlowDisk => test.disk().slow_down(Duration::ZERO),
         Trouble::Panics => test.panic_with(0.0),
         Trouble::Activities => test.fail_activities_with(0.0),
         Trouble::Transport => test.transport_with(TransportFaults::default()),
