@@ -8,7 +8,8 @@ cd "$(dirname "$0")/../.."
 from=${SIM_FROM:-0}
 seeds=${SIM_SEEDS:-500}
 range=$from..$((from + seeds))
-cargo build --release -p commerce --features simulate
+# One program for all campaigns that need more than the default one.
+cargo build --release -p commerce --features failpoints,simulate
 figures=$(mktemp)
 trap 'rm -f "$figures"' EXIT
 status=0

@@ -8,7 +8,8 @@ from=${TRACE_FROM:-0}
 seeds=${TRACE_SEEDS:-25}
 range=$from..$((from + seeds))
 hours=${TRACE_HOURS:-1}
-cargo build --release -p commerce --features simulate
+# One program for all campaigns that need more than the default one.
+cargo build --release -p commerce --features failpoints,simulate
 hashes() {
   target/release/commerce simulate --seeds "$range" --hours "$hours" --hashes --json | jq -c .hashes
 }
@@ -24,6 +25,6 @@ if [[ -n ${CAMPAIGN_LOG:-} ]]; then
   jq -nc --arg commit "$(git rev-parse --short HEAD)" --arg date "$(date -u +%F)" --arg range "$range" \
     --argjson seeds "$seeds" --argjson hours "$hours" --argjson seconds "$SECONDS" \
     '{commit: $commit, date: $date, command: "commerce simulate --seeds \($range) --hours \($hours) --hashes --json, twice",
-      build: "release with feature simulate", campaign: "trace hashes", seeds: $seeds, hours: $hours,
+      build: "release with feature simulate", campaign: "trace-hashes", seeds: $seeds, hours: $hours,
       seconds: $seconds, different: 0}' >>"$CAMPAIGN_LOG"
 fi
