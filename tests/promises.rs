@@ -85,7 +85,9 @@ fn miscounted(page: &str, log: &str) -> Vec<String> {
         };
         let words: Vec<&str> = counted.trim_matches('`').split([' ', '.']).collect();
         let [campaign, field, "since", commit] = words[..] else {
-            miscounted.push(format!("{row}: `{counted}` is not `campaign.field since commit`"));
+            miscounted.push(format!(
+                "{row}: `{counted}` is not `campaign.field since commit`"
+            ));
             continue;
         };
         let sum: u64 = lines

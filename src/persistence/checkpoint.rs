@@ -274,6 +274,9 @@ impl Checkpointer {
     }
 }
 
+/// What the engine may write for a byte that is checkpointed; it rewrites whole pages.
+const ENGINE_BYTES_MAX: u64 = 4;
+
 impl Core {
     /// One step of the checkpointer. Says whether there was anything to do.
     pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
@@ -282,12 +285,13 @@ impl Core {
             self.close_because(damage.clone());
             self.check_open()?;
         }
-        let due = {
-            let bytes = self.cell().uncheckpointed_bytes;
-            bytes >= self.options.checkpoint_start_bytes
-        };
+        let bytes = self.cell().uncheckpointed_bytes;
+        let due = bytes >= self.options.checkpoint_start_bytes;
         if self.mind_space()? {
             return Ok(true);
+        }
+        if due || self.is_snapshot_due() {
+            self.make_room(bytes.saturating_mul(ENGINE_BYTES_MAX))?;
         }
         // First, because under load the next checkpoint is due as soon as one is taken, and a
         // snapshot begins with one.

@@ -734,6 +734,32 @@ fn fill_the_disk(seed: u64) {
     world.recover();
 }
 
+/// Found by filling the disk of the real program: the journal had room for one more segment, the
+/// checkpoint met the end of the disk in the middle of the engine, and the process ended, with
+/// sixteen megabytes of reserve beside it.
+#[test]
+fn a_checkpoint_that_has_no_room_gets_the_reserve() {
+    let mut world = World::new(6);
+    let (store, _) = world.open().unwrap();
+    let names = world.names(&store).unwrap();
+    let ballast = |world: &World| {
+        let path = Path::new("/data/cells/main/ballast");
+        world.disk.content(path).is_some()
+    };
+    for _ in 0..400 {
+        world.turn(&store, &names).unwrap();
+        while store.write_group().unwrap() {}
+    }
+    assert!(ballast(&world));
+    world.disk.set_capacity(Some(world.disk.used() + 1));
+    assert!(store.maintain().unwrap(), "something was due");
+    assert!(!ballast(&world));
+    assert_eq!(store.usage().state, CellState::Open);
+    world.disk.set_capacity(None);
+    while store.maintain().unwrap() {}
+    assert!(ballast(&world), "it comes back with the space");
+}
+
 #[test]
 fn what_a_handler_had_in_hand_when_the_process_died_is_named() {
     let mut world = worked(5);

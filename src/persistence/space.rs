@@ -91,4 +91,24 @@ impl Core {
         }
         Ok(false)
     }
+
+    /// Lets the ballast go if the disk has no room for what is about to be written. A full disk in
+    /// the middle of a checkpoint would close the cell.
+    pub(crate) fn make_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let dir = self.options.cell_dir();
+        let failed =
+            |error: &io::Error| StoreError::io("keeping the space reserve of", &dir, error);
+        let free = self.disk.space(&dir).map_err(|error| failed(&error))?;
+        // The mark is kept too: with space above it the ballast would be taken again at once.
+        if free < bytes && free < self.options.low_space_bytes {
+            let dropped = drop_ballast(self.disk.as_ref(), &self.options);
+            if dropped.map_err(|error| failed(&error))? {
+                tracing::warn!(
+                    free,
+                    "the disk is nearly full; the reserve is used for a checkpoint"
+                );
+            }
+        }
+        Ok(())
+    }
 }
