@@ -185,6 +185,11 @@ impl Keyring {
         keyring
     }
 
+    /// Whether it is one of [`Keyring::in_memory`], which waits for no disk.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.0.random, Random::Seeded(_))
+    }
+
     fn of(keys: HashMap<UserId, Secret>, slots: Slots, random: Random) -> Keyring {
         Keyring(Arc::new(Inner {
             keys: RwLock::new(keys),

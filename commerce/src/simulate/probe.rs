@@ -265,7 +265,7 @@ impl Activity<Listener> for Errand {
 /// Calls, several times in a row with the same key, until the time is over.
 pub(super) async fn caller(client: Client, town: Arc<Town>) {
     while !client.is_over() {
-        client.sleep(client.up_to(seconds(10))).await;
+        client.sleep(client.up_to(seconds(20))).await;
         let key = client.below(KEYS);
         for _ in 0..=client.below(4) {
             let call = Call {
