@@ -155,6 +155,11 @@ impl VirtualClock {
         }
     }
 
+    /// The virtual time that has passed since the clock was made, whatever the wall clock shows.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Moves the wall clock without letting time pass, as an operator or a time server would. After
     /// a jump back the time of the system stands still until as much time has passed, or the clock
     /// is moved forward again.

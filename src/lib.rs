@@ -74,6 +74,10 @@
 //! given a business answer. A handler that panics has a bug: its message is tried again and finally
 //! becomes a [`DeadLetter`], while other messages go on.
 
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

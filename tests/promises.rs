@@ -69,6 +69,60 @@ fn every_test_that_the_table_of_promises_names_exists() {
     assert!(unkept.is_empty(), "\n{}", unkept.join("\n"));
 }
 
+/// What the rows of campaigns in `page` say was run, where the lines in `log` do not add up to it.
+/// A row says what is added up as `campaign.field since commit`.
+fn miscounted(page: &str, log: &str) -> Vec<String> {
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let mut miscounted = Vec::new();
+    for row in page.lines().filter(|line| line.contains(" since ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, _, _, said, counted, ..] = cells[..] else {
+            miscounted.push(format!("{row}: too few columns"));
+            continue;
+        };
+        let words: Vec<&str> = counted.trim_matches('`').split([' ', '.']).collect();
+        let [campaign, field, "since", commit] = words[..] else {
+            miscounted.push(format!("{row}: `{counted}` is not `campaign.field since commit`"));
+            continue;
+        };
+        let sum: u64 = lines
+            .iter()
+            .skip_while(|line| line["commit"] != commit)
+            .filter(|line| line["campaign"] == campaign)
+            .map(|line| line[field].as_u64().unwrap_or(0))
+            .sum();
+        let digits: String = said.chars().filter(char::is_ascii_digit).collect();
+        if digits != sum.to_string() {
+            miscounted.push(format!("{row}: the lines add up to {sum}"));
+        }
+    }
+    miscounted
+}
+
+#[test]
+fn the_campaigns_of_the_page_of_guarantees_add_up() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let page = fs::read_to_string(docs.join("guarantees.md")).unwrap();
+    let log = fs::read_to_string(docs.join("campaigns.jsonl")).unwrap();
+    let miscounted = miscounted(&page, &log);
+    assert!(miscounted.is_empty(), "\n{}", miscounted.join("\n"));
+}
+
+#[test]
+fn a_campaign_that_does_not_add_up_is_found() {
+    let log = r#"{"commit":"a","campaign":"kill","rounds":5}
+{"commit":"b","campaign":"kill","rounds":7}
+{"commit":"c","campaign":"power","rounds":9}
+{"commit":"c","campaign":"kill","rounds":1000}"#;
+    let row = |run: &str| format!("| kill | 5,000 | {run} | `kill.rounds since b` | `x` |");
+    assert_eq!(miscounted(&row("1,007"), log), [] as [String; 0]);
+    assert_eq!(miscounted(&row("1,012"), log).len(), 1);
+    assert_eq!(miscounted("| kill | `kill since b` |", log).len(), 1);
+}
+
 #[test]
 fn a_promise_without_its_test_is_found() {
     let table = "| x | `tests/gone.rs::a_thing_holds`, `src/lib.rs`, `turns::a_thing_that_…` |";

@@ -68,6 +68,10 @@ enum Asked {
         #[command(flatten)]
         args: BenchArgs,
     },
+    /// Run the whole shop in virtual time, on a simulated disk, under faults by seed, and check
+    /// everything
+    #[cfg(feature = "simulate")]
+    Simulate(crate::simulate::command::SimulateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +138,8 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
             on_runtime(&config, bench::run(&config, &args))??;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(feature = "simulate")]
+        Asked::Simulate(args) => Ok(crate::simulate::command::run(&args)?),
     }
 }
 

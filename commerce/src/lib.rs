@@ -24,6 +24,8 @@ pub mod demo_report;
 pub mod http;
 pub mod seed;
 pub mod serve;
+#[cfg(any(test, feature = "simulate"))]
+pub mod simulate;
 pub mod syncs;
 
 pub mod analytics;

@@ -121,6 +121,7 @@ impl Campaign {
                 if let Err(ended) = process.kill() {
                     self.ended(ended).map_err(told)?;
                 }
+                // On the full disk.
                 process = Process::spawn(&self.place);
                 match process.ready() {
                     Ok((at, _)) => {
@@ -134,17 +135,22 @@ impl Campaign {
                 }
             }
             fs::remove_file(&filler).unwrap();
-            if let Some(ended) = process.ended() {
+            let began = Instant::now();
+            while !self.goes_on(&address, round, began).map_err(told)? {
+                let Some(ended) = process.ended() else {
+                    // On its way out, or not yet listening again.
+                    std::thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
                 // Whoever runs it starts it again.
-                if ended.code() != Some(74) {
-                    return Err(told(format!("it ended by itself: {ended}")));
-                }
+                self.ended(ended).map_err(told)?;
                 doors.shut();
                 process = Process::spawn(&self.place);
                 address = ready(&mut process).map_err(told)?;
                 doors.open(&address);
             }
-            self.goes_on(&address, round).map_err(told)?;
+            let took = began.elapsed().as_millis();
+            self.figures.recovery_ms_max = self.figures.recovery_ms_max.max(took);
         }
         doors.close_for_good();
         let (mut told, mut unavailable) = (Vec::new(), 0);
@@ -206,23 +212,21 @@ impl Campaign {
         Ok(())
     }
 
-    /// With room again it takes orders by itself.
-    fn goes_on(&mut self, address: &str, round: u64) -> Result<(), String> {
-        let began = Instant::now();
+    /// Whether it takes orders, with room again: by itself, if it runs.
+    fn goes_on(&mut self, address: &str, round: u64, began: Instant) -> Result<bool, String> {
         let mut client = Client::new(address);
         loop {
             let said = match order(&mut client, round) {
-                Ok(answer) if answer.status == 202 => {
-                    let took = began.elapsed().as_millis();
-                    self.figures.recovery_ms_max = self.figures.recovery_ms_max.max(took);
-                    return Ok(());
-                }
+                Ok(answer) if answer.status == 202 => return Ok(true),
                 Ok(answer) if answer.status == 503 => answer.json().to_string(),
                 Ok(answer) => return Err(format!("answered {}: {}", answer.status, answer.json())),
                 Err(error) => error.to_string(),
             };
             if began.elapsed() > RECOVERY_MAX {
                 return Err(format!("it does not go on with room again: {said}"));
+            }
+            if said.contains("refused (os error") || said.contains("reset") {
+                return Ok(false);
             }
             std::thread::sleep(Duration::from_millis(5));
         }

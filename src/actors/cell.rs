@@ -91,6 +91,23 @@ pub(crate) trait Faults: Send + Sync {
 
     /// Called when a service's actor loads its state; may panic.
     fn before_load(&self, _service: &str) {}
+
+    /// How the next attempt of an activity goes wrong, if it does.
+    fn attempt(&self, _service: &str, _activity: &str) -> Option<AttemptFault> {
+        None
+    }
+}
+
+/// How an attempt of an activity goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))]
+pub(crate) enum AttemptFault {
+    /// It fails before it has begun, and says so.
+    Fails,
+    /// Nothing is heard of it, and it never took place.
+    NeverArrives,
+    /// It takes place, and nothing is heard of it.
+    AnswerLost,
 }
 
 /// No failures.

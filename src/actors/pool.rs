@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::activity::{
     ActivityContext, ActivityError, ActivityId, ActivityPolicy, Outcome, Reconciled,
 };
-use crate::actors::cell::{Cell, Member};
+use crate::actors::cell::{AttemptFault, Cell, Member};
 use crate::codec::CodecError;
 use crate::draft::for_each_row;
 use crate::envelope::Envelope;
@@ -310,7 +310,9 @@ impl PoolState {
             }
             destination.waiting.pop_front();
             destination.at_work += 1;
-            running.task = Some(start(&self.member, running, myself.clone(), now));
+            let name = running.envelope.name();
+            let fault = self.cell.faults.attempt(self.member.name(), name);
+            running.task = Some(start(&self.member, running, myself.clone(), now, fault));
         }
     }
 }
@@ -321,6 +323,7 @@ fn start(
     running: &Running,
     myself: ActorRef<PoolMessage>,
     now: crate::Timestamp,
+    fault: Option<AttemptFault>,
 ) -> AbortOnDropHandle<()> {
     let id = running.envelope.id.0;
     let cx = ActivityContext {
@@ -334,14 +337,14 @@ fn start(
         Step::Run => {
             let future = member.hosted.run_activity(&running.envelope, cx);
             tokio::spawn(async move {
-                let result = bounded(future, timeout).await;
+                let result = bounded(future, timeout, fault).await;
                 let _ = myself.cast(PoolMessage::Ran(id, result));
             })
         }
         Step::Reconcile => {
             let future = member.hosted.reconcile_activity(&running.envelope, cx);
             tokio::spawn(async move {
-                let result = bounded(future, timeout).await;
+                let result = bounded(future, timeout, fault).await;
                 let _ = myself.cast(PoolMessage::Asked(id, result));
             })
         }
@@ -353,6 +356,7 @@ fn start(
 async fn bounded<T: Send + 'static>(
     future: Option<Result<ActivityFuture<T>, CodecError>>,
     timeout: Duration,
+    fault: Option<AttemptFault>,
 ) -> Result<T, ActivityError> {
     let future = match future {
         Some(Ok(future)) => future,
@@ -363,15 +367,32 @@ async fn bounded<T: Send + 'static>(
             ));
         }
     };
+    let no_answer = || ActivityError::Unknown(format!("no answer within {timeout:?}"));
+    match fault {
+        None | Some(AttemptFault::AnswerLost) => {}
+        Some(AttemptFault::Fails) => {
+            return Err(ActivityError::Transient("the test lets it fail".to_owned()));
+        }
+        Some(AttemptFault::NeverArrives) => {
+            tokio::time::sleep(timeout).await;
+            return Err(no_answer());
+        }
+    }
     // A task of its own, so that a panic of the host's code is an error value here.
     let attempt = AbortOnDropHandle::new(tokio::spawn(future));
-    match tokio::time::timeout(timeout, attempt).await {
+    let ended = tokio::time::timeout(timeout, async {
+        let ended = attempt.await;
+        if fault == Some(AttemptFault::AnswerLost) {
+            // Longer than anybody waits.
+            std::future::pending::<()>().await;
+        }
+        ended
+    });
+    match ended.await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(ActivityError::Unknown(format!(
             "the attempt panicked: {panic}"
         ))),
-        Err(_) => Err(ActivityError::Unknown(format!(
-            "no answer within {timeout:?}"
-        ))),
+        Err(_) => Err(no_answer()),
     }
 }

@@ -15,6 +15,7 @@ mod checkpoint;
 pub mod content;
 #[cfg(test)]
 mod crash_tests;
+pub(crate) mod digest;
 pub mod disk;
 pub mod engine;
 pub mod events;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::digest::Digest;
 use super::disk::{Disk, DiskFile, LockGuard, Locking, OpenMode};
 use super::running::SharedMemory;
 
@@ -72,6 +73,8 @@ struct Machine {
     recorded: Option<Vec<(Operation, PathBuf)>>,
     bytes_read: u64,
     bytes_written: u64,
+    /// Of all changes so far, in order.
+    digest: Digest,
     faults: BTreeMap<u64, Fault>,
     sync_fails: bool,
     read_only: bool,
@@ -212,6 +215,7 @@ impl SimDisk {
                 recorded: None,
                 bytes_read: 0,
                 bytes_written: 0,
+                digest: Digest::default(),
                 faults: BTreeMap::new(),
                 sync_fails: false,
                 read_only: false,
@@ -258,6 +262,12 @@ impl SimDisk {
     /// How many bytes were written to files since the disk was made.
     pub fn bytes_written(&self) -> u64 {
         self.machine().bytes_written
+    }
+
+    /// A digest of every change so far, in order: two runs with the same one have done the same to
+    /// their disks.
+    pub fn digest(&self) -> u64 {
+        self.machine().digest.value()
     }
 
     /// Makes operation number `n` (counted from 1 since the disk was made) fail.
@@ -453,6 +463,15 @@ impl Machine {
     }
 
     fn rename_in(&mut self, dir: &Path, change: NameChange) {
+        let (from, to, of) = match &change {
+            NameChange::Create(path, inode) => (path, path, *inode),
+            NameChange::Remove(path) => (path, path, u64::MAX),
+            NameChange::Rename(from, to) => (from, to, u64::MAX),
+            NameChange::MakeDir(path) => (path, path, u64::MAX),
+        };
+        self.digest.bytes(from.as_os_str().as_encoded_bytes());
+        self.digest.bytes(to.as_os_str().as_encoded_bytes());
+        self.digest.number(of);
         self.seen.apply(&change);
         self.unsynced.push((dir.to_owned(), change));
     }
@@ -742,6 +761,11 @@ impl SimFile {
             Change::Size(_) => Operation::Resize,
         };
         let fate = machine.begin_in(self.inode, operation)?;
+        machine.digest.number(self.inode);
+        machine.digest.number(size);
+        if let Change::Write(_, bytes) = &change {
+            machine.digest.bytes(bytes);
+        }
         if let Some(inode) = machine.inodes.get_mut(&self.inode) {
             inode.seen.apply(&change);
             if matches!(change, Change::Size(_)) {
@@ -806,6 +830,7 @@ impl DiskFile for SimFile {
         let mut machine = self.disk.machine();
         machine.check(self.life)?;
         let fate = machine.begin_in(self.inode, Operation::Sync)?;
+        machine.digest.number(!self.inode);
         machine.end(fate)?;
         let fails = std::mem::take(&mut machine.sync_fails);
         let Machine { inodes, random, .. } = &mut *machine;

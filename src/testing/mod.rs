@@ -63,6 +63,7 @@
 mod decided;
 mod kit;
 mod rows;
+mod simulation;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,7 @@ mod transport;
 
 pub use decided::Decided;
 pub use kit::ServiceKit;
+pub use simulation::{Client, Simulated, Simulation, Violation};
 pub use system::{Child, TEST_EPOCH, TestSystem};
 pub use transport::TransportFaults;
 

@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::actors::cell::{Cell, Faults, Life, Member};
+use crate::actors::cell::{AttemptFault, Cell, Faults, Life, Member};
 use crate::clock::{Timestamp, VirtualClock};
 use crate::persistence::sim_disk::SimDisk;
 use crate::persistence::sim_engine::SimEngine;
 use crate::planted::Planted;
 #[cfg(feature = "planted")]
 use crate::planted::PlantedBug;
+use crate::report::SystemReport;
 use crate::system::{Simulated, StartError, System, SystemBuilder};
+use crate::testing::simulation::trace::Trace;
 use crate::testing::transport::{FaultState, FaultyTransport, TransportFaults};
 
 /// When a test system's time begins: 2026-01-01T00:00:00Z.
@@ -173,6 +175,12 @@ impl TestSystem {
         self.faults.state().probability = probability;
     }
 
+    /// Makes each attempt of an activity go wrong with this probability, by the seed: it fails at
+    /// once, is never heard of again, or takes place without its answer arriving.
+    pub fn fail_activities_with(&self, probability: f64) {
+        self.faults.state().attempts = probability;
+    }
+
     /// Aborts the process whenever this message is about to be handled: everything written to
     /// files stays, everything else is gone. Wait for it with [`TestSystem::aborted`].
     pub fn abort_before(&self, service: &str, message: &str) {
@@ -212,6 +220,35 @@ impl TestSystem {
         self.transport.set(faults);
     }
 
+    /// Notes in `trace` every turn and everything that goes wrong.
+    pub(crate) fn trace_with(&self, trace: &Arc<Trace>) {
+        self.faults.state().trace = Some(trace.clone());
+        self.transport.trace_with(trace.clone());
+    }
+
+    /// Whether a system runs that has not aborted.
+    pub(crate) fn is_up(&self) -> bool {
+        self.system.is_some() && !self.faults.state().aborted && !self.disk.is_down()
+    }
+
+    /// Whether there is a system, in whatever state.
+    pub(crate) fn is_started(&self) -> bool {
+        self.system.is_some()
+    }
+
+    /// Shuts the system down in good order, if it can.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(system) = self.system.take() {
+            // Whatever goes wrong here, the next opening will find.
+            let _ = system.shutdown(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// The virtual clock, to share.
+    pub(crate) fn shared_clock(&self) -> Arc<VirtualClock> {
+        self.clock.clone()
+    }
+
     /// Kills an actor, as a bug of the library would. Answers whether there is such a service.
     pub fn break_child(&self, service: &str, child: Child) -> bool {
         self.system().break_child(service, child as usize)
@@ -222,7 +259,7 @@ impl TestSystem {
     pub fn crash(&mut self) {
         self.disk.crash();
         self.engine.crash();
-        self.system = None;
+        self.let_go();
     }
 
     /// The process is killed: everything it wrote to files is there, nothing else.
@@ -231,7 +268,17 @@ impl TestSystem {
             self.disk.abort();
         }
         self.engine.crash();
-        self.system = None;
+        self.let_go();
+    }
+
+    /// Lets go of a system whose disk is gone. A caller whose answer waits for a sync keeps the store
+    /// alive that would answer it; only a write that fails tells the caller.
+    fn let_go(&mut self) {
+        if let Some(system) = self.system.take() {
+            let store = system.cell().store.clone();
+            drop(system);
+            let _ = store.write_group();
+        }
     }
 
     /// Makes the disk fail like in a power loss at this operation from now.
@@ -246,10 +293,7 @@ impl TestSystem {
         if self.faults.state().aborted {
             self.kill();
         }
-        if let Some(system) = self.system.take() {
-            // Whatever goes wrong here, the reopening will find.
-            let _ = system.shutdown(Duration::from_secs(60)).await;
-        }
+        self.stop().await;
         self.open().await
     }
 
@@ -291,20 +335,26 @@ impl TestSystem {
     ///
     /// If that does not happen within ten virtual hours; the message shows the system.
     pub async fn quiet(&self) {
+        if let Err(report) = self.quiet_within(Duration::from_secs(36_000)).await {
+            panic!("the system does not come to rest: {report:#?}");
+        }
+    }
+
+    /// As [`TestSystem::quiet`]; what the system looks like if it takes longer.
+    pub(crate) async fn quiet_within(&self, most: Duration) -> Result<(), Box<SystemReport>> {
         const STEP: Duration = Duration::from_millis(1);
         let system = self.system();
         let mut step = STEP;
         let mut passed = Duration::ZERO;
         while !is_quiet(system.cell()) {
-            assert!(
-                passed < Duration::from_secs(36_000),
-                "the system does not come to rest: {:#?}",
-                system.report()
-            );
+            if passed >= most {
+                return Err(Box::new(system.report()));
+            }
             tokio::time::sleep(step).await;
             passed += step;
             step = (step * 2).min(Duration::from_secs(1));
         }
+        Ok(())
     }
 }
 
@@ -330,6 +380,9 @@ fn is_quiet(cell: &Cell) -> bool {
         })
 }
 
+/// How the reason of a panic begins that a test has asked for.
+pub(crate) const SEEDED_PANIC: &str = "a seeded panic";
+
 /// Panics in handlers by a seed, and failures on demand.
 struct SeededFaults {
     disk: SimDisk,
@@ -339,6 +392,10 @@ struct SeededFaults {
 struct FaultPlan {
     random: fastrand::Rng,
     probability: f64,
+    /// Probability that an attempt of an activity goes wrong.
+    attempts: f64,
+    /// Where to note what happens.
+    trace: Option<Arc<Trace>>,
     /// Service and message before whose handling the process aborts.
     aborts: Vec<(String, String)>,
     /// Whether it has.
@@ -354,6 +411,8 @@ impl SeededFaults {
             state: Mutex::new(FaultPlan {
                 random: fastrand::Rng::with_seed(!seed),
                 probability: 0.0,
+                attempts: 0.0,
+                trace: None,
                 aborts: Vec::new(),
                 aborted: false,
                 loads: None,
@@ -368,7 +427,7 @@ impl SeededFaults {
 
 impl Faults for SeededFaults {
     fn before_handler(&self, service: &str, message: &str) {
-        let (aborts, panics) = {
+        let (aborts, panics, trace) = {
             let mut state = self.state();
             let here = |(at, name): &(String, String)| at == service && name == message;
             let aborts = state.aborted || state.aborts.iter().any(here);
@@ -377,11 +436,38 @@ impl Faults for SeededFaults {
             }
             let probability = state.probability;
             let panics = !aborts && probability > 0.0 && state.random.f64() < probability;
-            (aborts, panics)
+            (aborts, panics, state.trace.clone())
         };
+        if let Some(trace) = trace {
+            match panics {
+                true => trace.fault("panic", format_args!("in {service}/{message}")),
+                false => trace.line(format_args!("{service} takes {message}")),
+            }
+        }
         // After an abort nothing runs; a panic is as near to that as one can get in here.
         assert!(!aborts, "the process has aborted at {service}/{message}");
-        assert!(!panics, "a seeded panic in {service}/{message}");
+        if panics {
+            // Without the panic hook: it would say at length what the test has asked for.
+            let reason = format!("{SEEDED_PANIC} in {service}/{message}");
+            std::panic::resume_unwind(Box::new(reason));
+        }
+    }
+
+    fn attempt(&self, service: &str, activity: &str) -> Option<AttemptFault> {
+        let mut state = self.state();
+        let probability = state.attempts;
+        if probability <= 0.0 || state.random.f64() >= probability {
+            return None;
+        }
+        let (fault, kind) = match state.random.u8(..3) {
+            0 => (AttemptFault::Fails, "activity fails"),
+            1 => (AttemptFault::NeverArrives, "activity never arrives"),
+            _ => (AttemptFault::AnswerLost, "activity's answer is lost"),
+        };
+        if let Some(trace) = &state.trace {
+            trace.fault(kind, format_args!("in {service}/{activity}"));
+        }
+        Some(fault)
     }
 
     fn before_load(&self, service: &str) {

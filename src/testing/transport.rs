@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::commit::{Incarnation, Sequence, StreamId};
 use crate::messaging::local::LocalTransport;
 use crate::messaging::transport::{Delivery, Transport};
+use crate::testing::simulation::trace::Trace;
 
 /// What goes wrong between two services; everything that may, without breaking a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -22,6 +23,7 @@ pub struct TransportFaults {
 /// The faults in force, shared by all lives of a test system.
 pub(crate) struct FaultState {
     state: Mutex<(TransportFaults, fastrand::Rng)>,
+    trace: Mutex<Option<Arc<Trace>>>,
 }
 
 impl FaultState {
@@ -31,6 +33,19 @@ impl FaultState {
                 TransportFaults::default(),
                 fastrand::Rng::with_seed(seed.rotate_left(17)),
             )),
+            trace: Mutex::default(),
+        }
+    }
+
+    /// Notes in `trace` what goes wrong from now on.
+    pub(crate) fn trace_with(&self, trace: Arc<Trace>) {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = Some(trace);
+    }
+
+    fn note(&self, kind: &'static str, what: &str) {
+        let trace = self.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trace) = &*trace {
+            trace.fault(kind, format_args!("{what}"));
         }
     }
 
@@ -43,7 +58,18 @@ impl FaultState {
     }
 
     /// When each copy of the next thing handed over arrives; none if it is lost.
-    fn copies(&self) -> Vec<Duration> {
+    fn copies(&self, what: &str) -> Vec<Duration> {
+        let copies = self.draw();
+        match copies.len() {
+            0 => self.note("message lost", what),
+            1 if copies[0].is_zero() => {}
+            1 => self.note("message delayed", what),
+            _ => self.note("message doubled", what),
+        }
+        copies
+    }
+
+    fn draw(&self) -> Vec<Duration> {
         let mut state = self.state();
         let (faults, random) = &mut *state;
         if faults.loss > 0.0 && random.f64() < faults.loss {
@@ -70,9 +96,9 @@ impl FaultyTransport {
         FaultyTransport { local, faults }
     }
 
-    fn hand_over(&self, act: impl Fn(&LocalTransport) + Send + Sync + 'static) {
+    fn hand_over(&self, what: &str, act: impl Fn(&LocalTransport) + Send + Sync + 'static) {
         let act = Arc::new(act);
-        for delay in self.faults.copies() {
+        for delay in self.faults.copies(what) {
             if delay.is_zero() {
                 act(&self.local);
             } else {
@@ -88,18 +114,24 @@ impl FaultyTransport {
 
 impl Transport for FaultyTransport {
     fn deliver(&self, delivery: Delivery) {
-        self.hand_over(move |local| local.deliver(delivery.clone()));
+        self.hand_over("delivery", move |local| local.deliver(delivery.clone()));
     }
 
     fn hello(&self, stream: StreamId, incarnation: Incarnation, last: Sequence) {
-        self.hand_over(move |local| local.hello(stream, incarnation, last));
+        self.hand_over("greeting", move |local| {
+            local.hello(stream, incarnation, last)
+        });
     }
 
     fn acknowledge(&self, stream: StreamId, consumed: Sequence) {
-        self.hand_over(move |local| local.acknowledge(stream, consumed));
+        self.hand_over("acknowledgement", move |local| {
+            local.acknowledge(stream, consumed)
+        });
     }
 
     fn resume(&self, stream: StreamId, accepted: Sequence) {
-        self.hand_over(move |local| local.resume(stream, accepted));
+        self.hand_over("request to resume", move |local| {
+            local.resume(stream, accepted)
+        });
     }
 }

@@ -448,11 +448,12 @@ fn read(bytes: &[u8]) -> Result<(HashMap<UserId, Secret>, Slots), String> {
     for slot in rest.chunks(SLOT_BYTES) {
         let number = slots.next;
         slots.next += 1;
-        // A slot that was being written when the power went was promised to nobody.
-        let whole = slot.len() == SLOT_BYTES && checksum(&slot[..48]) == slot[48..52];
+        // A slot that was being written when the power went was promised to nobody. No slot goes
+        // over the end of a sector, so then it is not there, or only its beginning.
+        let has_all = slot.len() == SLOT_BYTES;
+        let whole = has_all && checksum(&slot[..48]) == slot[48..52];
         if !whole {
-            let last = number as usize * SLOT_BYTES + SLOT_BYTES >= bytes.len();
-            if slot.iter().any(|byte| *byte != 0) && !last {
+            if slot.iter().any(|byte| *byte != 0) && has_all {
                 return Err(format!("the key in slot {number} is garbled"));
             }
             slots.free.push(number);
@@ -591,6 +592,8 @@ mod tests {
             (0, whole.len()),
             (8, whole.len()),
             (SLOT_BYTES * 2 + 20, whole.len()),
+            // The last one's, garbled, passed for torn: its user's data could not be read any more.
+            (SLOT_BYTES * 3 + 20, whole.len()),
         ] {
             let mut bytes = whole[..cut].to_vec();
             bytes[at] ^= 1;

@@ -14,7 +14,7 @@ use redeliver::{TableKey, Timestamp, minutes};
 use uuid::Uuid;
 
 /// All of them.
-pub const TARGETS: &[Target] = &[
+pub(crate) const TARGETS: &[Target] = &[
     Target {
         is_sealed: true,
         ..Target::open("shop_access_token", access_token, access_tokens)

@@ -89,7 +89,7 @@ impl Campaign {
     fn run(&mut self, seed: u64, damages: u64, top: &Path) -> Result<(), String> {
         let mut original = None;
         for number in 0..damages {
-            if number % DAMAGES_PER_ORIGINAL == 0 {
+            if number.is_multiple_of(DAMAGES_PER_ORIGINAL) {
                 let home = top.join(format!("original-{number}"));
                 // Both ends of a life come in a short campaign too.
                 let in_good_order = (number / DAMAGES_PER_ORIGINAL) % 2 == 1;
@@ -102,7 +102,7 @@ impl Campaign {
             let copy = top.join("copy");
             let _ = fs::remove_dir_all(&copy);
             original.copy(&copy);
-            let by_program = number % PROGRAM_EVERY == 0;
+            let by_program = number.is_multiple_of(PROGRAM_EVERY);
             let harm = Harm::any(&mut self.chance, &copy, by_program);
             harm.apply(&copy);
             if self.chance.below(3) == 0 {

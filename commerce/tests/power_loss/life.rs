@@ -129,7 +129,8 @@ impl Campaign<'_> {
             }
             at = cut;
             self.figures.cuts += 1;
-            let goes_on = number == cuts && !is_last && (self.lives + 1) % LIVES_PER_DIRECTORY != 0;
+            let goes_on =
+                number == cuts && !is_last && !(self.lives + 1).is_multiple_of(LIVES_PER_DIRECTORY);
             let left = Left {
                 world: match goes_on {
                     true => self.top.join("left"),

@@ -5,7 +5,7 @@
 //! crash tore at the end of the file is cut off when it is opened: nobody was told of it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -115,6 +115,7 @@ impl Ledger {
             syncs: syncs.clone(),
             books,
             closed: None,
+            is_full: false,
         };
         std::thread::Builder::new()
             .name("provider-ledger".to_owned())
@@ -200,6 +201,9 @@ struct Writer {
     syncs: Syncs,
     books: Books,
     closed: Option<LedgerError>,
+    /// Whether it is closed for lack of space alone: no sync has failed, so the file has what it
+    /// shows, and can be read again.
+    is_full: bool,
 }
 
 /// An answer that waits for the sync.
@@ -219,6 +223,9 @@ impl Writer {
     }
 
     fn serve(&mut self, group: &mut Vec<Request>) {
+        if self.is_full {
+            self.read_again();
+        }
         let mut bytes = Vec::new();
         let mut held: Vec<Held> = Vec::with_capacity(group.len());
         let mut look_ups = Vec::new();
@@ -281,9 +288,25 @@ impl Writer {
                 .map_err(|error| ("syncing", error))
         });
         if let Err((operation, error)) = synced {
+            self.is_full = operation == "writing" && error.kind() == ErrorKind::StorageFull;
             let error = io(&self.path, operation, &error);
             tracing::error!(%error, "provider ledger is closed");
             self.closed = Some(LedgerError::Closed(error.to_string()));
+        }
+    }
+}
+
+impl Writer {
+    /// Begins again with what is in the file, without the line that did not fit.
+    fn read_again(&mut self) {
+        self.is_full = false;
+        match open(&self.path, &self.syncs) {
+            Ok((file, books)) => {
+                self.file = file;
+                self.books = books;
+                self.closed = None;
+            }
+            Err(error) => self.closed = Some(LedgerError::Closed(error.to_string())),
         }
     }
 }
