@@ -77,7 +77,10 @@ fn miscounted(page: &str, log: &str) -> Vec<String> {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let mut miscounted = Vec::new();
-    for row in page.lines().filter(|line| line.contains(" since ")) {
+    for row in page
+        .lines()
+        .filter(|line| line.starts_with('|') && line.contains(" since "))
+    {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let [_, _, _, said, counted, ..] = cells[..] else {
             miscounted.push(format!("{row}: too few columns"));

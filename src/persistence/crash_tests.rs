@@ -740,13 +740,15 @@ fn fill_the_disk(seed: u64) {
 #[test]
 fn a_checkpoint_that_has_no_room_gets_the_reserve() {
     let mut world = World::new(6);
+    world.options.low_space_bytes = 32 << 10;
     let (store, _) = world.open().unwrap();
     let names = world.names(&store).unwrap();
     let ballast = |world: &World| {
         let path = Path::new("/data/cells/main/ballast");
         world.disk.content(path).is_some()
     };
-    for _ in 0..400 {
+    let due = world.options.checkpoint_start_bytes;
+    while store.usage().uncheckpointed_bytes < due {
         world.turn(&store, &names).unwrap();
         while store.write_group().unwrap() {}
     }
