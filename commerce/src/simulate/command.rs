@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use redeliver::cli::{Exit, Failure};
-use redeliver::testing::{PlantedBug, Simulated};
+use redeliver::testing::{PlantedBug, Simulated, Violation};
 use serde::Serialize;
 
 use super::outside::locked;
@@ -19,6 +19,10 @@ use super::shop;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a seed is stuck.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a run may take in real time, and each virtual hour of it: a hundred times what it does.
+const END_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is to be simulated.
 #[derive(Debug, Args)]
@@ -151,57 +155,117 @@ fn once(seed: u64, time: Duration, bug: Option<PlantedBug>, traced: bool) -> Sim
     shop.once(time)
 }
 
+/// A seed that has ended, with the processor time that it took.
+type Ended = (u64, Simulated, Duration);
+
+/// What the threads share.
+struct Shift {
+    time: Duration,
+    bug: Option<PlantedBug>,
+    twice: bool,
+    next: AtomicU64,
+    end: u64,
+    /// Seeds that run, since when.
+    running: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl Shift {
+    /// Runs one seed after another until none is left.
+    fn work(&self, ended: &mpsc::Sender<Ended>) {
+        loop {
+            let seed = self.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.end {
+                return;
+            }
+            locked(&self.running).insert(seed, Instant::now());
+            let began = cpu_time();
+            let mut simulated = once(seed, self.time, self.bug, false);
+            let worked = cpu_time().saturating_sub(began);
+            if self.twice {
+                let (first, again) = (
+                    simulated.trace_hash,
+                    once(seed, self.time, self.bug, false).trace_hash,
+                );
+                if first != again {
+                    simulated.violations.push(Violation {
+                        checker: "repeatable".to_owned(),
+                        detail: format!("{first:016x}, then {again:016x}"),
+                    });
+                }
+            }
+            locked(&self.running).remove(&seed);
+            // Kept for nothing, and too much for thousands of seeds.
+            simulated.last_lines = Vec::new();
+            if ended.send((seed, simulated, worked)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Seeds that have run for longer than this.
+    fn stuck(&self, limit: Duration) -> Vec<u64> {
+        let running = locked(&self.running);
+        let late = running.iter().filter(|(_, since)| since.elapsed() > limit);
+        late.map(|(seed, _)| *seed).collect()
+    }
+}
+
 /// Runs all seeds, one thread to a core, each seed in a runtime of its own.
 fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome {
     let began = Instant::now();
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicU64::new(args.seeds.start);
-    let done: Mutex<BTreeMap<u64, Simulated>> = Mutex::default();
-    let worked = Mutex::new(Duration::ZERO);
-    let shown = Mutex::new(Instant::now());
-    let total = args.seeds.end - args.seeds.start;
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.seeds.end {
-                        return;
-                    }
-                    let began = cpu_time();
-                    let mut simulated = once(seed, time, bug, false);
-                    *locked(&worked) += cpu_time().saturating_sub(began);
-                    if args.twice {
-                        let (first, again) = (
-                            simulated.trace_hash,
-                            once(seed, time, bug, false).trace_hash,
-                        );
-                        if first != again {
-                            simulated.violations.push(redeliver::testing::Violation {
-                                checker: "repeatable".to_owned(),
-                                detail: format!("{first:016x}, then {again:016x}"),
-                            });
-                        }
-                    }
-                    // Kept for nothing, and too much for thousands of seeds.
-                    simulated.last_lines = Vec::new();
-                    let ended = {
-                        let mut done = locked(&done);
-                        done.insert(seed, simulated);
-                        done.len()
-                    };
-                    let mut shown = locked(&shown);
-                    if shown.elapsed() >= PROGRESS_EVERY {
-                        *shown = Instant::now();
-                        eprintln!("{ended} of {total} seeds");
-                    }
-                }
-            });
-        }
+    let shift = Arc::new(Shift {
+        time,
+        bug,
+        twice: args.twice,
+        next: AtomicU64::new(args.seeds.start),
+        end: args.seeds.end,
+        running: Mutex::default(),
     });
-    let worked = locked(&worked).as_secs_f64();
-    let done = std::mem::take(&mut *locked(&done));
-    sum(args, done, began.elapsed().as_secs_f64(), worked)
+    let (ended, endings) = mpsc::channel();
+    for _ in 0..threads {
+        let (shift, ended) = (shift.clone(), ended.clone());
+        // Never joined: a run in which virtual time stands still has no end.
+        thread::spawn(move || shift.work(&ended));
+    }
+    drop(ended);
+    let limit = END_WITHIN + END_WITHIN.mul_f64(args.hours * if args.twice { 2.0 } else { 1.0 });
+    let total = args.seeds.end - args.seeds.start;
+    let mut done: BTreeMap<u64, Simulated> = BTreeMap::new();
+    let mut worked = Duration::ZERO;
+    let mut shown = Instant::now();
+    let stuck = loop {
+        match endings.recv_timeout(LOOK_EVERY) {
+            Ok((seed, simulated, took)) => {
+                worked += took;
+                done.insert(seed, simulated);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
+        }
+        let stuck = shift.stuck(limit);
+        if !stuck.is_empty() {
+            break stuck;
+        }
+        if shown.elapsed() >= PROGRESS_EVERY {
+            shown = Instant::now();
+            eprintln!("{} of {total} seeds", done.len());
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let mut outcome = sum(args, done, seconds, worked.as_secs_f64());
+    // The others are given up with it: each holds a core for good.
+    outcome
+        .violations
+        .extend(stuck.into_iter().map(|seed| Violated {
+            seed,
+            checker: "ends".to_owned(),
+            detail: format!(
+                "no end after {} s; virtual time stands still",
+                limit.as_secs()
+            ),
+        }));
+    outcome
 }
 
 /// What this thread has worked, however many others share its core.
@@ -224,7 +288,7 @@ fn sum(args: &SimulateArgs, done: BTreeMap<u64, Simulated>, seconds: f64, worked
         acts: 0,
         hours: args.hours,
         seconds: rounded(seconds),
-        seconds_per_hour: rounded(worked / (seeds as f64 * args.hours)),
+        seconds_per_hour: rounded(worked / (seeds.max(1) as f64 * args.hours)),
         by_kind: BTreeMap::new(),
         hashes: args.hashes.then(BTreeMap::new),
     };
