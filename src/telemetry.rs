@@ -24,6 +24,7 @@
 //! | warn | `a file of spilled messages cannot be removed` | path, error | nothing; the next start removes it |
 //! | warn | `engine failed while closing` | dir | nothing; the next start rebuilds it if it must |
 //! | warn | `the disk is full; the reserve is used to make room` | | free some space |
+//! | warn | `the disk is nearly full; the reserve is used for a checkpoint` | `free` | free some space |
 //! | warn | `maintenance of the store failed` | error | look at the disk |
 //! | warn | `connection cut off at the end of the drain` | peer | nothing, or allow more time to drain |
 //! | warn | `connection not accepted` | error | raise the limit of open files |

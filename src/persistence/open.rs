@@ -23,7 +23,7 @@ use super::journal::reader::{JournalReader, Survey, damaged, io_error};
 use super::journal::segment::{SegmentHeader, cell_hash};
 use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
 use super::options::{Driving, StoreOptions};
-use super::running::{Interrupted, RUNNING_BYTES, Running};
+use super::running::{self, Interrupted, RUNNING_BYTES, Running};
 use super::space::{drop_ballast, take_ballast};
 use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
@@ -284,6 +284,7 @@ impl Opening {
             );
             return Err(damaged(&survey.last_path, 0, survey.end, &detail));
         }
+        self.check_end(journal.incarnation(), &survey)?;
         let clean = checkpoint.clean
             && checkpoint.opening == survey.last.opening
             && checkpoint.position == survey.end;
@@ -292,6 +293,27 @@ impl Opening {
             survey,
             clean,
         })
+    }
+
+    /// Whether the journal reaches as far as it is known to have been durable. Its own segments
+    /// cannot say so of the last of them.
+    fn check_end(&self, incarnation: Incarnation, survey: &Survey) -> Result<(), OpenError> {
+        let path = self.cell_dir.join("running");
+        let file = read_file(self.disk.as_ref(), &path)
+            .map_err(|error| io_error("reading", &path, &error))?;
+        match running::noted(&file.unwrap_or_default(), incarnation) {
+            Some(noted) if noted > survey.end => {
+                let detail = format!(
+                    "commits up to {} were durable and are missing (without the file {} they would \
+                     pass for never written)",
+                    noted.0,
+                    path.display()
+                );
+                let (file, offset) = (&survey.last_path, survey.durable_end);
+                Err(damaged(file, offset, survey.end, &detail))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn recover(&self, journal: &JournalReader<'_>, has_format: bool) -> Result<Parts, OpenError> {
@@ -520,7 +542,7 @@ impl Opening {
             .shared(&running_path, RUNNING_BYTES)
             .map_err(|error| self.refused("mapping", &running_path, &error))?;
         let mut recovered = parts.recovered;
-        let running = Running::new(memory, self.number);
+        let running = Running::new(memory, self.number, parts.incarnation);
         if recovered.clean {
             running.forget();
         } else {

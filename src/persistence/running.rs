@@ -1,5 +1,6 @@
 //! The `running` file: which message each service has in hand, so that a message that kills the
-//! process is found out.
+//! process is found out; and up to where the journal is durable, so that a tail that was lost is
+//! told from one that was torn.
 //!
 //! Before a handler runs, its service's slot names the message; after it, the slot is cleared.
 //! The slots are shared memory: no system call, no sync. They survive the death of the process,
@@ -11,19 +12,24 @@
 //!
 //! ```text
 //! slot (64 bytes): opening id | kind | sender | sequence or hash of key | unused
+//! of slot 0, the library's own: the same | position | check | position | check
 //! ```
+//!
+//! A position is noted after its sync, twice by turns, each with a check. So whatever of it is found
+//! later was durable, also after a power loss; it may only be too old.
 //!
 //! This is the one module with `unsafe` code: it views a shared mapping as atomic words.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::commit::{Sequence, ServiceId};
+use crate::commit::{Incarnation, Position, Sequence, ServiceId};
 
 /// How many services have a slot. A process that is killed by a message of a service beyond them
 /// cannot name the message.
@@ -69,6 +75,14 @@ impl SharedMemory {
             ),
             SharedMemory::Mapped(map) => SharedMemory::Mapped(map.clone()),
         }
+    }
+
+    /// Its bytes, as the file has them.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        (0..)
+            .map_while(|index| self.word(index))
+            .flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes())
+            .collect()
     }
 
     /// Writes a mapped file back, so that a power loss does not bring back what was cleared. If
@@ -135,16 +149,65 @@ pub struct Interrupted {
     pub what: InHand,
 }
 
+/// Where slot 0 notes what is durable: a position, and its check behind it.
+const NOTES: [usize; 2] = [4, 6];
+
+/// What stands behind a noted position.
+fn check(position: Position, incarnation: Incarnation) -> u64 {
+    // Not what zeroed memory says of position 0.
+    let of = incarnation.0 ^ 0x9e37_79b9_7f4a_7c15;
+    position.0.rotate_left(29) ^ of
+}
+
+/// The newest position that a `running` file notes as durable in this incarnation.
+pub fn noted(file: &[u8], incarnation: Incarnation) -> Option<Position> {
+    let word = |index: usize| {
+        let at: Range<usize> = index * 8..index * 8 + 8;
+        let bytes = file.get(at)?.try_into().ok()?;
+        Some(u64::from_ne_bytes(bytes))
+    };
+    let whole = |index: &usize| {
+        let position = Position(word(*index)?);
+        (word(*index + 1)? == check(position, incarnation)).then_some(position)
+    };
+    NOTES.iter().filter_map(whole).max()
+}
+
 /// All slots of a cell.
 #[derive(Clone)]
 pub(crate) struct Running {
     memory: SharedMemory,
     opening: u64,
+    incarnation: Incarnation,
 }
 
 impl Running {
-    pub(crate) fn new(memory: SharedMemory, opening: u64) -> Running {
-        Running { memory, opening }
+    pub(crate) fn new(memory: SharedMemory, opening: u64, incarnation: Incarnation) -> Running {
+        Running {
+            memory,
+            opening,
+            incarnation,
+        }
+    }
+
+    /// Notes up to where the journal is durable. For the journal's writer alone.
+    pub(crate) fn note_durable(&self, position: Position) {
+        let [first, second] = NOTES.map(|note| {
+            let word = |index| self.memory.word(index);
+            word(note).zip(word(note + 1))
+        });
+        let (Some(first), Some(second)) = (first, second) else {
+            return;
+        };
+        // The older one, so that a death in between leaves the newer one whole.
+        let older = match first.0.load(Ordering::Acquire) <= second.0.load(Ordering::Acquire) {
+            true => first,
+            false => second,
+        };
+        older.0.store(position.0, Ordering::Release);
+        older
+            .1
+            .store(check(position, self.incarnation), Ordering::Release);
     }
 
     /// What the slots of earlier openings name.
@@ -243,12 +306,39 @@ impl RunningSlot {
 mod tests {
     use super::*;
 
+    const INCARNATION: Incarnation = Incarnation(77);
+
+    #[test]
+    fn the_newest_durable_position_is_noted_for_its_incarnation_and_half_a_note_is_none() {
+        let memory = SharedMemory::simulated(RUNNING_BYTES);
+        let content = || memory.content();
+        assert_eq!(noted(&content(), INCARNATION), None);
+        assert_eq!(noted(&[], INCARNATION), None);
+        let running = Running::new(memory.clone(), 7, INCARNATION);
+        for position in [3, 8, 9, 200] {
+            running.note_durable(Position(position));
+            assert_eq!(noted(&content(), INCARNATION), Some(Position(position)));
+        }
+        assert_eq!(noted(&content(), Incarnation(78)), None);
+        running.slot(ServiceId(0)).set(InHand::Timer { hash: 4 });
+        running.finish();
+        assert_eq!(noted(&content(), INCARNATION), Some(Position(200)));
+        // Died between the position and its check.
+        let older = NOTES[0];
+        memory.word(older).unwrap().store(300, Ordering::Release);
+        let newest = noted(&content(), INCARNATION);
+        assert!(
+            newest == Some(Position(200)) || newest == Some(Position(9)),
+            "{newest:?}"
+        );
+    }
+
     #[test]
     fn a_set_slot_is_found_by_the_next_opening_and_a_cleared_one_is_not() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(RUNNING_BYTES as u64).unwrap();
         let memory = SharedMemory::mapped(&file).unwrap();
-        let running = Running::new(memory.clone(), 7);
+        let running = Running::new(memory.clone(), 7, INCARNATION);
         let what = InHand::Message {
             sender: ServiceId(3),
             sequence: Sequence(9),
@@ -259,7 +349,7 @@ mod tests {
         // Beyond the table: no slot, and no harm.
         running.slot(ServiceId(1_000_000)).set(what);
         let again = SharedMemory::mapped(&file).unwrap();
-        let next = Running::new(again.clone(), 8);
+        let next = Running::new(again.clone(), 8, INCARNATION);
         let expected = [Interrupted {
             service: ServiceId(1),
             what,
@@ -267,7 +357,7 @@ mod tests {
         assert_eq!(next.interrupted(), expected);
         assert!(running.interrupted().is_empty());
         // An opening that died early takes nothing away from the one after it.
-        let after = Running::new(again, 9);
+        let after = Running::new(again, 9, INCARNATION);
         assert_eq!(after.interrupted(), expected);
         after.slot(ServiceId(2)).set(what);
         after.forget();

@@ -382,6 +382,12 @@ impl SimDisk {
         })
     }
 
+    /// Loses what is in shared memory, as a power loss does.
+    #[cfg(test)]
+    pub(crate) fn forget_memory(&self) {
+        self.machine().memory.clear();
+    }
+
     /// Cuts a file.
     pub fn truncate(&self, path: &Path, size: u64) -> bool {
         self.rot(path, |content| {
@@ -577,6 +583,22 @@ impl Disk for SimDisk {
         machine.check(machine.life)?;
         let found = machine.seen.files.get(path).copied();
         let inode = match (mode, found) {
+            // A mapped file reads as its memory.
+            (OpenMode::Read, None) if machine.memory.contains_key(path) => {
+                let bytes = machine.memory[path].content();
+                let inode = machine.next_inode;
+                machine.next_inode += 1;
+                let seen = Content {
+                    size: bytes.len() as u64,
+                    bytes,
+                };
+                let copy = Inode {
+                    seen,
+                    ..Inode::default()
+                };
+                machine.inodes.insert(inode, copy);
+                inode
+            }
             (OpenMode::Read | OpenMode::Write, None) => return Err(missing(path)),
             (OpenMode::Read | OpenMode::Write, Some(inode)) => inode,
             (OpenMode::CreateNew, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),

@@ -196,6 +196,7 @@ impl Core {
             Written::Through(position) => {
                 self.state.published.durable_to(position);
                 self.durable.store(position.0, Ordering::Release);
+                self.running.note_durable(position);
                 self.set_space_after_write();
                 self.gauges
                     .journal_bytes

@@ -1,6 +1,7 @@
 //! The content of a data directory as the store gives it out, to be compared with another one's.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use redeliver::commit::{EventNumber, Sequence};
 use redeliver::persistence::engine::Direction;
 use redeliver::persistence::options::{Driving, StoreOptions};
 use redeliver::persistence::real_disk::RealDisk;
+use redeliver::persistence::running::noted;
 use redeliver::persistence::sled::SledFactory;
 use redeliver::persistence::store::Store;
 
@@ -32,6 +34,8 @@ pub enum Found {
 pub struct Content {
     /// The last commit.
     pub position: u64,
+    /// Up to where `running` said that the journal is durable.
+    pub noted: u64,
     /// Rows, marks and waiting messages, by what they are of and their key.
     pub rows: BTreeMap<(String, Bytes), Bytes>,
     /// Events by number.
@@ -43,6 +47,7 @@ pub struct Content {
 
 /// Opens a copy of a directory and reads all of it.
 pub fn look(copy: &Path) -> Found {
+    let running = fs::read(copy.join("cells/main/running")).unwrap_or_default();
     let mut options = StoreOptions::new(copy);
     options.first_segment_bytes = 64 << 10;
     options.reserve_bytes = 0;
@@ -60,6 +65,7 @@ pub fn look(copy: &Path) -> Found {
     };
     let mut content = Content {
         position: recovered.position.0,
+        noted: noted(&running, store.incarnation()).map_or(0, |noted| noted.0),
         ..Content::default()
     };
     match content.read(&store) {

@@ -28,7 +28,7 @@ pub enum Verdict {
     Refused,
     /// Events are missing and told as a gap.
     Gap,
-    /// The newest commits are missing, and nothing could have told.
+    /// The newest commits are missing, of which nobody had noted yet that they were durable.
     Tail,
 }
 
@@ -103,7 +103,8 @@ impl Original {
             true if harm.kind == "events" => Ok(Verdict::Gap),
             true => Err(format!("events are missing: {:?}", content.gaps)),
             false
-                if self.may_be_taken_for_torn(harm) && content.position < self.content.position =>
+                if self.may_be_taken_for_torn(harm)
+                    && (self.content.noted..self.content.position).contains(&content.position) =>
             {
                 Ok(Verdict::Tail)
             }
@@ -152,7 +153,12 @@ impl Original {
         let checked = verdict(&check(&world, &self.told), &mut client, &world);
         match quiet.and(checked) {
             Ok(()) => Ok(Verdict::Whole),
-            Err(_) if self.may_be_taken_for_torn(harm) => Ok(Verdict::Tail),
+            Err(_)
+                if self.may_be_taken_for_torn(harm)
+                    && self.content.noted < self.content.position =>
+            {
+                Ok(Verdict::Tail)
+            }
             Err(what) => Err(format!("{what}\n{}", place.last_words())),
         }
     }

@@ -473,16 +473,19 @@ pub(crate) fn running(data: &[u8]) -> Result<(), String> {
         AtomicU64::new(word)
     });
     let memory = SharedMemory::Simulated(words.collect());
-    let running = Running::new(memory.clone(), opening);
+    let running = Running::new(memory.clone(), opening, Incarnation(0));
     let found = running.interrupted();
     // Who finds what an earlier opening has named, names the same.
     let blank = SharedMemory::simulated(slots.len());
-    let earlier = Running::new(blank.clone(), opening ^ 1);
+    let earlier = Running::new(blank.clone(), opening ^ 1, Incarnation(0));
     for interrupted in &found {
         earlier.slot(interrupted.service).set(interrupted.what);
     }
     if opening > 1 {
-        assert_eq!(Running::new(blank, opening).interrupted(), found);
+        assert_eq!(
+            Running::new(blank, opening, Incarnation(0)).interrupted(),
+            found
+        );
     }
     running.forget();
     assert!(running.interrupted().is_empty(), "nobody is charged twice");
@@ -504,7 +507,11 @@ pub(crate) fn running_files() -> Vec<Vec<u8>> {
         InHand::Activity { hash: u64::MAX },
     ];
     let words: Arc<[AtomicU64]> = (0..32).map(|_| AtomicU64::new(0)).collect();
-    let running = Running::new(SharedMemory::Simulated(Arc::clone(&words)), 7);
+    let running = Running::new(
+        SharedMemory::Simulated(Arc::clone(&words)),
+        7,
+        Incarnation(0),
+    );
     for (service, what) in (0..).zip(all) {
         running.slot(ServiceId(service)).set(what);
     }
