@@ -56,11 +56,8 @@ pub(crate) fn drop_ballast(disk: &dyn Disk, options: &StoreOptions) -> io::Resul
 impl Core {
     /// Looks at the disk, and makes room if the journal has none. Says whether it did.
     pub(crate) fn mind_space(&self) -> Result<bool, StoreError> {
-        let dir = self.options.cell_dir();
-        let failed =
-            |error: &io::Error| StoreError::io("keeping the space reserve of", &dir, error);
         if self.space() == Space::Exhausted {
-            drop_ballast(self.disk.as_ref(), &self.options).map_err(|error| failed(&error))?;
+            self.reserve(drop_ballast(self.disk.as_ref(), &self.options))?;
             self.write_group()?;
             if self.space() == Space::Exhausted {
                 return Ok(false);
@@ -74,8 +71,7 @@ impl Core {
             }
             return Ok(true);
         }
-        let free = self.disk.space(&dir).map_err(|error| failed(&error))?;
-        let space = match free < self.options.low_space_bytes {
+        let space = match self.free()? < self.options.low_space_bytes {
             true => Space::Low,
             false => Space::Ok,
         };
@@ -87,7 +83,7 @@ impl Core {
             Ordering::Acquire,
         );
         if space == Space::Ok {
-            take_ballast(self.disk.as_ref(), &self.options).map_err(|error| failed(&error))?;
+            self.reserve(take_ballast(self.disk.as_ref(), &self.options))?;
         }
         Ok(false)
     }
@@ -95,20 +91,28 @@ impl Core {
     /// Lets the ballast go if the disk has no room for what is about to be written. A full disk in
     /// the middle of a checkpoint would close the cell.
     pub(crate) fn make_room(&self, bytes: u64) -> Result<(), StoreError> {
-        let dir = self.options.cell_dir();
-        let failed =
-            |error: &io::Error| StoreError::io("keeping the space reserve of", &dir, error);
-        let free = self.disk.space(&dir).map_err(|error| failed(&error))?;
+        let free = self.free()?;
         // The mark is kept too: with space above it the ballast would be taken again at once.
-        if free < bytes && free < self.options.low_space_bytes {
-            let dropped = drop_ballast(self.disk.as_ref(), &self.options);
-            if dropped.map_err(|error| failed(&error))? {
-                tracing::warn!(
-                    free,
-                    "the disk is nearly full; the reserve is used for a checkpoint"
-                );
-            }
+        if free < bytes
+            && free < self.options.low_space_bytes
+            && self.reserve(drop_ballast(self.disk.as_ref(), &self.options))?
+        {
+            tracing::warn!(
+                free,
+                "the disk is nearly full; the reserve is used for a checkpoint"
+            );
         }
         Ok(())
+    }
+
+    /// Bytes that the disk has left.
+    fn free(&self) -> Result<u64, StoreError> {
+        self.reserve(self.disk.space(&self.options.cell_dir()))
+    }
+
+    /// What came of a look at the disk's space or of a change of the ballast.
+    fn reserve<T>(&self, outcome: io::Result<T>) -> Result<T, StoreError> {
+        let dir = self.options.cell_dir();
+        outcome.map_err(|error| StoreError::io("keeping the space reserve of", &dir, &error))
     }
 }
