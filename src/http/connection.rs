@@ -9,9 +9,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::busy::Busy;
 use super::exchange;
 use super::refusal::Refusing;
 use super::server::{ServerConfig, Shared};
@@ -19,38 +21,6 @@ use super::stall::Stalling;
 
 /// hyper refuses smaller buffers.
 const HEADER_BYTES_MIN: usize = 8 * 1024;
-
-/// How busy a connection is.
-#[derive(Debug, Clone, Copy, Default)]
-struct Activity {
-    asked: u64,
-    running: u64,
-}
-
-/// The busy side of a connection's activity.
-#[derive(Debug, Clone)]
-pub(super) struct Busy(Arc<watch::Sender<Activity>>);
-
-/// Keeps the connection busy until the answer's last byte has been handed over.
-#[derive(Debug)]
-pub(super) struct Running(Busy);
-
-impl Busy {
-    /// A request has come.
-    pub(super) fn begin(&self) -> Running {
-        self.0.send_modify(|activity| {
-            activity.asked += 1;
-            activity.running += 1;
-        });
-        Running(self.clone())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|activity| activity.running -= 1);
-    }
-}
 
 /// Why a connection should end before its client ends it.
 enum Ending {
@@ -66,6 +36,7 @@ enum Ending {
 pub(super) async fn run(
     stream: TcpStream,
     peer: SocketAddr,
+    number: u64,
     shared: Arc<Shared>,
     _slot: Option<OwnedSemaphorePermit>,
 ) {
@@ -73,22 +44,24 @@ pub(super) async fn run(
     // refuses is already gone and will say so when it is read.
     let _ = stream.set_nodelay(true);
     let config = shared.config;
-    let (sender, activity) = watch::channel(Activity::default());
-    let busy = Busy(Arc::new(sender));
-    let for_requests = Arc::clone(&shared);
-    let service = service_fn(move |request| {
-        let (shared, busy) = (Arc::clone(&for_requests), busy.clone());
-        async move { Ok::<_, Infallible>(exchange::answer(request, peer, &shared, &busy).await) }
+    let busy = Arc::new(Busy::open(number, &shared.connections));
+    let service = service_fn(|request| {
+        let (shared, running) = (Arc::clone(&shared), busy.begin());
+        async move { Ok::<_, Infallible>(exchange::answer(request, peer, &shared, running).await) }
     });
     let builder = protocol(&config);
     let stream = Stalling::new(stream, config.write_timeout);
     let io = TokioIo::new(Refusing::new(stream, Arc::clone(&shared)));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
 
+    // In a task of its own: here it would be asked again whenever the connection has something to do.
+    let (tell, told) = oneshot::channel();
+    let minding = tokio::spawn(mind(Arc::clone(&busy), Arc::clone(&shared), tell));
+    let _minding = AbortOnDropHandle::new(minding);
     let ending = tokio::select! {
+        biased;
         ended = connection.as_mut() => return note(peer, ended),
-        ending = silence(activity.clone(), &shared) => ending,
-        () = shared.draining.cancelled() => Ending::Draining,
+        ending = told => ending.unwrap_or(Ending::Draining),
     };
     match ending {
         // A client that says nothing is owed nothing.
@@ -97,7 +70,7 @@ pub(super) async fn run(
     }
     tokio::select! {
         ended = connection.as_mut() => note(peer, ended),
-        () = gone(activity, &config), if matches!(ending, Ending::Idle) => {}
+        () = busy.idle_for(config.header_timeout), if matches!(ending, Ending::Idle) => {}
         () = shared.cut_off.cancelled() => {
             tracing::warn!(%peer, "connection cut off at the end of the drain");
             shared.cut_off_count.fetch_add(1, Ordering::Relaxed);
@@ -122,46 +95,27 @@ fn protocol(config: &ServerConfig) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Resolves when the connection has been silent for too long, or is silent while somebody waits
-/// for its slot.
+/// Tells when the connection should end: it has been silent for too long, somebody waits for its slot
+/// while it is idle, or the server is draining.
 ///
 /// hyper's own header time-out begins only when it knows the protocol, which a client can put off
 /// for ever by sending nothing; and HTTP/2 has none.
-async fn silence(mut activity: watch::Receiver<Activity>, shared: &Shared) -> Ending {
+async fn mind(busy: Arc<Busy>, shared: Arc<Shared>, tell: oneshot::Sender<Ending>) {
     let config = &shared.config;
-    let first = timeout(
-        config.header_timeout,
-        activity.wait_for(|activity| activity.asked > 0),
-    );
-    // The sender lives as long as the connection, so waiting never fails.
-    if first.await.is_err() {
-        return Ending::Silent;
-    }
-    loop {
-        let asked = match activity.wait_for(|activity| activity.running == 0).await {
-            Ok(activity) => activity.asked,
-            Err(_) => return Ending::Idle,
-        };
-        tokio::select! {
-            _ = activity.wait_for(|activity| activity.asked > asked) => {}
-            () = sleep(config.idle_timeout) => return Ending::Idle,
-            () = shared.slot_wanted.notified() => return Ending::Idle,
+    let silent = async {
+        sleep(config.header_timeout).await;
+        if busy.was_asked() {
+            std::future::pending::<()>().await;
         }
-    }
-}
-
-/// Resolves when nothing has run for a while on a connection that was asked to end: its client
-/// does not let go.
-async fn gone(mut activity: watch::Receiver<Activity>, config: &ServerConfig) {
-    loop {
-        // An error says that no request can come any more; the time still counts.
-        let _ = activity.wait_for(|activity| activity.running == 0).await;
-        let asked = activity.borrow().asked;
-        let more = activity.wait_for(|activity| activity.asked > asked);
-        if timeout(config.header_timeout, more).await.is_err() {
-            return;
-        }
-    }
+    };
+    let ending = tokio::select! {
+        () = shared.draining.cancelled() => Ending::Draining,
+        () = silent => Ending::Silent,
+        () = busy.idle_for(config.idle_timeout) => Ending::Idle,
+        () = busy.slot_wanted() => Ending::Idle,
+    };
+    // Nobody hears it when the connection has ended by itself.
+    let _ = tell.send(ending);
 }
 
 fn note<E: std::fmt::Debug>(peer: SocketAddr, ended: Result<(), E>) {

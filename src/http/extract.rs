@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use warp::http::Method;
 use warp::{Filter, Rejection};
 
+use super::metrics::Traffic;
+
 /// The id of a request: the caller's `X-Request-Id` if it is sane, else the server's own. It
 /// stands on the answer, in problems and in the request's span.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +20,24 @@ pub struct RequestId(pub Arc<str>);
 #[derive(Debug, Clone, Default)]
 pub struct Draining(pub CancellationToken);
 
-/// Where a request comes from. Behind a proxy this is the proxy.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+/// What the server tells its routes of a request.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// Where it comes from. Behind a proxy this is the proxy.
+    pub(super) peer: SocketAddr,
+    pub(super) id: RequestId,
+    pub(super) draining: Draining,
+    pub(super) allowed: Allowed,
+    pub(super) traffic: Traffic,
+}
+
+/// What the server tells; `None` when the routes run in another server.
+pub(super) fn served<T: Send>(
+    what: impl Fn(&Served) -> T + Copy + Send,
+) -> impl Filter<Extract = (Option<T>,), Error = Infallible> + Copy {
+    warp::ext::optional::<Arc<Served>>()
+        .map(move |served: Option<Arc<Served>>| served.as_deref().map(what))
+}
 
 /// The methods that the routes of this request's path would have taken, as they were tried.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +90,7 @@ impl warp::reject::Reject for OtherMethod {}
 /// ```
 pub fn method(wanted: Method) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::method()
-        .and(warp::ext::optional::<Allowed>())
+        .and(served(|served| served.allowed.clone()))
         .and_then(move |method: Method, allowed: Option<Allowed>| {
             let matches = method == wanted;
             if let (false, Some(allowed)) = (matches, allowed) {
@@ -92,16 +109,17 @@ pub fn method(wanted: Method) -> impl Filter<Extract = (), Error = Rejection> + 
 
 /// The address of the other end of the connection; `None` when the routes run in another server.
 pub fn peer() -> impl Filter<Extract = (Option<SocketAddr>,), Error = Infallible> + Copy {
-    warp::ext::optional::<Peer>().map(|peer: Option<Peer>| peer.map(|Peer(address)| address))
+    served(|served| served.peer)
 }
 
 /// The id of the request; empty when the routes run in another server.
 pub fn request_id() -> impl Filter<Extract = (RequestId,), Error = Infallible> + Copy {
-    warp::ext::optional::<RequestId>()
+    served(|served| served.id.clone())
         .map(|id: Option<RequestId>| id.unwrap_or_else(|| RequestId("".into())))
 }
 
 /// The server's notice that it is draining; never given when the routes run in another server.
 pub fn draining() -> impl Filter<Extract = (Draining,), Error = Infallible> + Copy {
-    warp::ext::optional::<Draining>().map(|token: Option<Draining>| token.unwrap_or_default())
+    served(|served| served.draining.clone())
+        .map(|token: Option<Draining>| token.unwrap_or_default())
 }

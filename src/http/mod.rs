@@ -34,6 +34,7 @@
 mod admin;
 mod backups;
 mod body;
+mod busy;
 mod connection;
 mod dashboard;
 mod events;

@@ -54,7 +54,7 @@ impl<T> Refusing<T> {
     fn problem(&self, status: StatusCode) -> Vec<u8> {
         let count = self.shared.refused_count.fetch_add(1, Ordering::Relaxed);
         // No request has an id that ends like this.
-        let id = format!("{:016x}-refused-{count:x}", self.shared.id_prefix);
+        let id = format!("{}-refused-{count:x}", self.shared.id_prefix);
         tracing::debug!(request_id = id, status = status.as_u16(), "no request");
         rendered(of(status), &id)
     }

@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use warp::{Filter, Rejection, Reply};
 
+use super::busy::Connections;
 use super::connection;
 use super::exchange::Routes;
 use super::metrics::Traffic;
@@ -90,8 +91,7 @@ pub(super) struct Shared {
     pub(super) draining: CancellationToken,
     /// Cancelled at the end of the drain: stop.
     pub(super) cut_off: CancellationToken,
-    /// Somebody waits for a slot; wakes one idle connection.
-    pub(super) slot_wanted: Notify,
+    pub(super) connections: Arc<Connections>,
     pub(super) connection_count: AtomicU64,
     pub(super) cut_off_count: AtomicU64,
     pub(super) request_count: AtomicU64,
@@ -99,7 +99,7 @@ pub(super) struct Shared {
     /// What was sent and was no request.
     pub(super) refused_count: AtomicU64,
     /// Tells the request ids of this server from those of others.
-    pub(super) id_prefix: u64,
+    pub(super) id_prefix: String,
 }
 
 /// Answers requests on `listener` with `routes` until `shutdown` resolves, then drains: the
@@ -129,13 +129,13 @@ where
         }),
         draining: CancellationToken::new(),
         cut_off: CancellationToken::new(),
-        slot_wanted: Notify::new(),
+        connections: Arc::default(),
         connection_count: AtomicU64::new(0),
         cut_off_count: AtomicU64::new(0),
         request_count: AtomicU64::new(0),
         traffic: Traffic::default(),
         refused_count: AtomicU64::new(0),
-        id_prefix: SystemClock.entropy(),
+        id_prefix: format!("{:016x}", SystemClock.entropy()),
     });
     let running = TaskTracker::new();
     tokio::select! {
@@ -168,8 +168,14 @@ async fn accept_all(
     loop {
         let (stream, peer) = accept(listener).await;
         let slot = take_slot(&slots, shared).await;
-        shared.connection_count.fetch_add(1, Ordering::Relaxed);
-        running.spawn(connection::run(stream, peer, Arc::clone(shared), slot));
+        let number = shared.connection_count.fetch_add(1, Ordering::Relaxed);
+        running.spawn(connection::run(
+            stream,
+            peer,
+            number,
+            Arc::clone(shared),
+            slot,
+        ));
     }
 }
 
@@ -195,9 +201,11 @@ async fn take_slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemap
     if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
         return Some(slot);
     }
-    shared.slot_wanted.notify_one();
+    shared.connections.slot_wanted();
     // Never closed, so never `None`.
-    Arc::clone(slots).acquire_owned().await.ok()
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    shared.connections.slot_taken();
+    slot
 }
 
 async fn drain(shared: &Shared, running: &TaskTracker) {
