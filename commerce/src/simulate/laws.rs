@@ -353,11 +353,7 @@ fn analytics_are_the_ledgers(seen: &Seen) -> Result<(), String> {
             counted.cancelled,
             count(&|known| known.order.status == OrderStatus::Cancelled),
         ),
-        (
-            "delivered",
-            counted.delivered,
-            count(&|known| known.was(OrderStatus::Delivered)),
-        ),
+        ("delivered", counted.delivered, count(&Known::was_delivered)),
         ("viewed", seen.viewed, seen.acts.views),
     ] {
         ensure!(counted == there, "{counted} counted as {what}, not {there}");

@@ -24,6 +24,7 @@ use crate::order::{
 };
 use crate::page::{Listing, PAGE_ROWS_MAX, Page};
 use crate::payment::{Payment, PaymentOfOrder, PaymentView};
+use crate::shipping::ShipmentDelivered;
 
 /// An order with all that is known of it.
 #[derive(Debug, Clone)]
@@ -38,6 +39,17 @@ impl Known {
     /// Whether it ever had this status.
     pub(super) fn was(&self, status: OrderStatus) -> bool {
         self.timeline.iter().any(|entry| entry.to == status)
+    }
+
+    /// Whether its parcel was delivered as a part of its course. While it was reviewed because the
+    /// money could not be captured, its status does not show it.
+    pub(super) fn was_delivered(&self) -> bool {
+        let unseen = |entry: &TimelineEntry| {
+            entry.message == ShipmentDelivered::NAME
+                && entry.from == Some(OrderStatus::ManualReview)
+                && entry.to == OrderStatus::ManualReview
+        };
+        self.was(OrderStatus::Delivered) || self.timeline.iter().any(unseen)
     }
 
     /// Whether it ever heard this message.

@@ -270,7 +270,7 @@ impl Campaign<'_> {
 
     /// When the power is lost: anywhere, and often just when somebody has been answered.
     fn moments(&mut self, cuts: u64, record: &Record, answers: &Answers) -> Vec<usize> {
-        let answered: Vec<usize> = answers.values().copied().collect();
+        let answered: Vec<usize> = answers.sent.values().copied().collect();
         let mut moments: Vec<usize> = (0..cuts)
             .map(|_| match self.chance.below(3) {
                 0 if !answered.is_empty() => self.chance.one_of(&answered) + 1,
@@ -316,12 +316,15 @@ impl Shopped {
         let repeated = self.repeated.iter().map(std::slice::from_ref);
         for parties in repeated.chain(self.shoppers.iter().map(Vec::as_slice)) {
             for command in parties {
-                let Some(answered) = answers.get(&command.key) else {
+                let Some(answered) = answers.sent.get(&command.key) else {
                     return Err(format!("no answer to {} is on record", command.key));
                 };
                 if *answered >= cut {
-                    // Those after it were not sent.
-                    left.on_their_way.push(command.clone());
+                    // Those after it were not sent; nor was it, if it is about what its client
+                    // has learnt of later.
+                    if answers.knew(&command.path, cut) {
+                        left.on_their_way.push(command.clone());
+                    }
                     break;
                 }
                 left.told.push(command.clone());
@@ -340,12 +343,32 @@ impl Remains {
     }
 }
 
-/// When the answer to each key was sent: the moment at which that call was entered.
-type Answers = HashMap<String, usize>;
+/// When clients were told something: the moments at which those calls were entered.
+#[derive(Default)]
+struct Answers {
+    /// When the answer to each key was sent.
+    sent: HashMap<String, usize>,
+    /// When each id was first told to anybody.
+    told: HashMap<String, usize>,
+}
+
+impl Answers {
+    /// Whether nothing that this path names was first told at this moment or later.
+    fn knew(&self, path: &str, moment: usize) -> bool {
+        ids(path).all(|id| self.told.get(id).is_none_or(|told| *told < moment))
+    }
+}
+
+/// The UUIDs in a text.
+fn ids(text: &str) -> impl Iterator<Item = &str> {
+    const LENGTH: usize = 36;
+    let words = text.split(|char: char| !char.is_ascii_hexdigit() && char != '-');
+    words.filter(|word| word.len() == LENGTH && word.matches('-').count() == 4)
+}
 
 fn answers(record: &Record) -> Answers {
     const ID: &str = "x-request-id: ";
-    let mut answers = Answers::new();
+    let mut answers = Answers::default();
     for (at, moment) in record.moments.iter().enumerate() {
         let Moment::Entered(call) = moment else {
             continue;
@@ -364,7 +387,11 @@ fn answers(record: &Record) -> Answers {
         let text = String::from_utf8_lossy(&sent);
         if let Some(id) = text.split(ID).nth(1) {
             // A command that was refused first is answered last.
-            answers.insert(id.split('\r').next().unwrap().to_owned(), at);
+            let id = id.split('\r').next().unwrap().to_owned();
+            answers.sent.insert(id, at);
+        }
+        for id in ids(&text) {
+            answers.told.entry(id.to_owned()).or_insert(at);
         }
     }
     answers
@@ -419,4 +446,17 @@ fn mapped(
         true => Vec::new(),
         false => chance.one_of(&possible).content.clone(),
     }
+}
+
+#[test]
+fn a_command_about_what_nobody_had_been_told_of_was_not_on_its_way() {
+    let id = "01a20733-1ddf-7146-bda1-34d746e00877";
+    let answers = Answers {
+        told: HashMap::from([(id.to_owned(), 7)]),
+        ..Answers::default()
+    };
+    let path = format!("/api/v1/orders/{id}/payment/retry");
+    assert!(!answers.knew(&path, 7));
+    assert!(answers.knew(&path, 8));
+    assert!(answers.knew("/api/v1/orders", 0));
 }
