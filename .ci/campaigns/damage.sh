@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 export DAMAGES=${DAMAGES:-200}
-cargo test -p commerce --test damage -- --nocapture
+.ci/logged "debug" cargo test -p commerce --test damage -- --nocapture

@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 export DISK_ROUNDS=${DISK_ROUNDS:-5} STOP_ROUNDS=${STOP_ROUNDS:-4} STOP_S=${STOP_S:-5}
-cargo test -p commerce --test full_disk --test stopped -- --nocapture --test-threads 1
+.ci/logged "debug" cargo test -p commerce --test full_disk --test stopped -- --nocapture --test-threads 1

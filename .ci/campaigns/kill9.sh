@@ -9,4 +9,4 @@ cd "$(dirname "$0")/../.."
 cargo build --release -p commerce
 export KILL_PROGRAM=$PWD/target/release/commerce
 export KILL_ROUNDS=${KILL_ROUNDS:-100}
-cargo test -p commerce --test kill_nine -- --nocapture --test-threads 1
+.ci/logged "release" cargo test -p commerce --test kill_nine -- --nocapture --test-threads 1

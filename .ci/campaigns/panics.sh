@@ -9,4 +9,4 @@ cargo build --release -p commerce --features failpoints,simulate
 export KILL_PROGRAM=$PWD/target/release/commerce
 export KILL_ROUNDS=${KILL_ROUNDS:-25}
 # They are ignored in a build without failpoints; here the program has them, not the test.
-cargo test -p commerce --test kill_nine -- --ignored --nocapture --test-threads 1
+.ci/logged "release with features failpoints and simulate" cargo test -p commerce --test kill_nine -- --ignored --nocapture --test-threads 1

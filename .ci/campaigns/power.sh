@@ -7,4 +7,4 @@ cd "$(dirname "$0")/../.."
 
 command -v strace >/dev/null || { apt-get update -q && apt-get install -qy strace; }
 export POWER_CUTS=${POWER_CUTS:-100}
-cargo test -p commerce --test power_loss -- --nocapture
+.ci/logged "debug" cargo test -p commerce --test power_loss -- --nocapture

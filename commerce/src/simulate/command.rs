@@ -122,7 +122,11 @@ pub fn run(args: &SimulateArgs) -> Result<ExitCode, Failure> {
     };
     let time = Duration::from_secs_f64(args.hours * 3_600.0);
     if let Some(seed) = args.replay {
-        let simulated = once(seed, time, bug, true);
+        let limit = limit(args);
+        let Some(simulated) = within(limit, move || once(seed, time, bug, true)) else {
+            eprintln!("seed {seed}: ends: {}", no_end(limit));
+            return Ok(ExitCode::FAILURE);
+        };
         for violation in &simulated.violations {
             eprintln!("seed {seed}: {violation}");
         }
@@ -141,6 +145,37 @@ fn exit(kept: bool) -> ExitCode {
     match kept {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// How long a run may take in real time.
+fn limit(args: &SimulateArgs) -> Duration {
+    let times = if args.twice { 2.0 } else { 1.0 };
+    END_WITHIN + END_WITHIN.mul_f64(args.hours * times)
+}
+
+fn no_end(limit: Duration) -> String {
+    format!(
+        "no end after {} s; virtual time stands still",
+        limit.as_secs()
+    )
+}
+
+/// What the work comes to; `None` if it has no end within the limit: then it is left to itself.
+/// A panic of it is ours.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    let working = thread::spawn(move || tell.send(work()));
+    match told.recv_timeout(limit) {
+        Ok(done) => Some(done),
+        Err(mpsc::RecvTimeoutError::Timeout) => None,
+        Err(mpsc::RecvTimeoutError::Disconnected) => match working.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => None,
+        },
     }
 }
 
@@ -229,7 +264,7 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
         thread::spawn(move || shift.work(&ended));
     }
     drop(ended);
-    let limit = END_WITHIN + END_WITHIN.mul_f64(args.hours * if args.twice { 2.0 } else { 1.0 });
+    let limit = limit(args);
     let total = args.seeds.end - args.seeds.start;
     let mut done: BTreeMap<u64, Simulated> = BTreeMap::new();
     let mut worked = Duration::ZERO;
@@ -260,10 +295,7 @@ fn all(args: &SimulateArgs, time: Duration, bug: Option<PlantedBug>) -> Outcome 
         .extend(stuck.into_iter().map(|seed| Violated {
             seed,
             checker: "ends".to_owned(),
-            detail: format!(
-                "no end after {} s; virtual time stands still",
-                limit.as_secs()
-            ),
+            detail: no_end(limit),
         }));
     outcome
 }
@@ -364,5 +396,18 @@ fn print(text: &str) -> Result<(), Failure> {
         )),
         // Whoever read it has read enough.
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_an_end_is_given_up() {
+        let (_never, told) = mpsc::channel::<()>();
+        let endless = move || told.recv().is_ok();
+        assert_eq!(within(Duration::from_millis(1), endless), None);
+        assert_eq!(within(Duration::MAX, || 7), Some(7));
     }
 }
