@@ -506,6 +506,25 @@ fn a_missing_segment_is_damage() {
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
 }
 
+/// Found by thinking about what damage would be silent: without `FORMAT` and journal, a directory
+/// passed for one that nobody had used, and a new cell was made over its engine.
+#[test]
+fn a_checkpoint_without_format_and_journal_is_damage() {
+    let world = worked(1);
+    let format_and_journal = |path: &Path| {
+        path.ends_with("FORMAT") || path.extension().is_some_and(|found| found == "seg")
+    };
+    for (path, _) in world.disk.files() {
+        if format_and_journal(&path) {
+            assert!(world.disk.lose(&path));
+        }
+    }
+    let before = world.disk.files();
+    let refused = world.open().err().unwrap();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert_eq!(world.disk.files(), before);
+}
+
 /// Found by damaging files of the real program: a newest segment that was deleted, or cut, zeroed or
 /// overwritten at its end, passed for a tail that a power loss had torn, and what had been
 /// acknowledged was gone without a word.

@@ -85,7 +85,10 @@ impl Store {
                 let detail = "the journal has no segments";
                 return Err(damaged(&opening.journal_dir, 0, Position(0), detail));
             }
-            None => opening.create(Incarnation(clock.entropy()))?,
+            None => {
+                opening.check_unused()?;
+                opening.create(Incarnation(clock.entropy()))?
+            }
             Some(journal) => opening.recover(&journal, format.is_some())?,
         };
         opening.finish(parts, lock, clock, driving, began)
@@ -202,6 +205,20 @@ impl Opening {
             },
             Unsealed::Damaged(detail) => damaged(path, 0, Position(0), detail),
         }
+    }
+
+    /// Refuses a directory whose checkpoint is all that says that there was a cell: the rows that it
+    /// counts are neither read nor overwritten.
+    fn check_unused(&self) -> Result<(), OpenError> {
+        let checkpoint = self.read_checkpoint()?.unwrap_or_default();
+        if checkpoint.position == Position(0) {
+            return Ok(());
+        }
+        let detail = format!(
+            "there are no segments, and a checkpoint was taken up to commit {}",
+            checkpoint.position.0
+        );
+        Err(damaged(&self.journal_dir, 0, Position(0), &detail))
     }
 
     /// A new cell, in a directory that nobody has used.

@@ -6,10 +6,15 @@
 //! too, and a deletion must reach every copy of it.
 //!
 //! ```text
-//! header   "redlkeys" · version · zeros                      64 bytes
-//! slot     user 16 · key 32 · crc32 of both 4 · zeros 12     64 bytes   zeros: free
-//! slot     …            the nil user's key is the shop's own
+//! header   "redlkeys" · version · zeros · count · zeros      64 bytes
+//! slot     user 16 · key 32 · crc32 of both 4 · zeros 12     64 bytes
+//! slot     …            the nil user's key is the shop's own; zeros and a checksum: destroyed
+//! count    of slots 8 · crc32 of it 4, at byte 16; zeros: not noted
 //! ```
+//!
+//! The count goes up once a slot is durable, and never down. So it never says too many, and a keyring
+//! that has fewer, or nothing in one of them, was cut or overwritten. A copy that is made at any time
+//! is whole.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +42,8 @@ const SLOT_BYTES: usize = 64;
 const KEY_BYTES: usize = 32;
 const MAGIC: &[u8; 8] = b"redlkeys";
 const VERSION: u8 = 1;
+/// Where the header notes how many keys there are.
+const COUNT_AT: usize = 16;
 /// Whose key is the shop's own.
 const SHOP: UserId = UserId(Uuid::nil());
 
@@ -158,6 +165,13 @@ impl Keyring {
         };
         let (keys, mut slots) = read(&bytes).map_err(damaged)?;
         slots.file = Some((path.to_owned(), file, syncs.clone()));
+        // Nothing below the count is empty.
+        for slot in &slots.free {
+            let at = *slot as usize * SLOT_BYTES;
+            if bytes.get(at..at + SLOT_BYTES) != Some(&destroyed()[..]) {
+                slots.write(*slot, &destroyed())?;
+            }
+        }
         let keyring = Keyring::of(keys, slots, Random::System);
         if !create && !keyring.has(SHOP) {
             return Err(KeyringError::Damaged {
@@ -212,6 +226,7 @@ impl Keyring {
             .inspect_err(|_| slots.free.push(slot))?;
         slots.of.insert(user, slot);
         self.insert(user, secret);
+        slots.note_count()?;
         Ok(())
     }
 
@@ -226,7 +241,7 @@ impl Keyring {
         }
         drop(keys);
         if let Some(slot) = slots.of.get(&user).copied() {
-            slots.write(slot, &[0; SLOT_BYTES])?;
+            slots.write(slot, &destroyed())?;
             slots.of.remove(&user);
             slots.free.push(slot);
         }
@@ -347,15 +362,34 @@ impl Slots {
     }
 
     fn write(&self, slot: u64, bytes: &[u8; SLOT_BYTES]) -> Result<(), KeyringError> {
+        self.put(bytes, slot * SLOT_BYTES as u64)?;
+        self.sync()
+    }
+
+    /// Notes how many slots there are. Durable with the next key.
+    fn note_count(&self) -> Result<(), KeyringError> {
+        self.put(&counted(self.next - 1), COUNT_AT as u64)
+    }
+
+    fn put(&self, bytes: &[u8], at: u64) -> Result<(), KeyringError> {
+        self.with_file(|file, _| file.write_all_at(bytes, at))
+    }
+
+    fn sync(&self) -> Result<(), KeyringError> {
+        self.with_file(|file, syncs| syncs.data(file))
+    }
+
+    fn with_file(
+        &self,
+        act: impl FnOnce(&File, &Syncs) -> io::Result<()>,
+    ) -> Result<(), KeyringError> {
         let Some((path, file, syncs)) = &self.file else {
             return Ok(());
         };
-        file.write_all_at(bytes, slot * SLOT_BYTES as u64)
-            .and_then(|()| syncs.data(file))
-            .map_err(|error| KeyringError::Io {
-                path: path.clone(),
-                error: Arc::new(error),
-            })
+        act(file, syncs).map_err(|error| KeyringError::Io {
+            path: path.clone(),
+            error: Arc::new(error),
+        })
     }
 }
 
@@ -416,20 +450,53 @@ fn begin(path: &Path, syncs: &Syncs) -> io::Result<()> {
     }
 }
 
+/// A count with its checksum.
+fn counted(slots: u64) -> [u8; 12] {
+    let mut count = [0; 12];
+    count[..8].copy_from_slice(&slots.to_le_bytes());
+    let sum = checksum(&count[..8], KEY);
+    count[8..].copy_from_slice(&sum);
+    count
+}
+
+/// How many slots the header notes.
+fn noted(header: &[u8]) -> Result<u64, String> {
+    let note = &header[COUNT_AT..COUNT_AT + 12];
+    if note.iter().all(|byte| *byte == 0) {
+        return Ok(0);
+    }
+    let slots = note[..8].try_into().map_or(0, u64::from_le_bytes);
+    match counted(slots) == note {
+        true => Ok(slots),
+        false => Err("the number of its slots is garbled".to_owned()),
+    }
+}
+
 fn encode(user: UserId, secret: &Secret) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..16].copy_from_slice(user.0.as_bytes());
     slot[16..48].copy_from_slice(secret);
-    let sum = checksum(&slot[..48]);
+    let sum = checksum(&slot[..48], KEY);
     slot[48..52].copy_from_slice(&sum);
     slot
 }
 
-/// Of both, and of a one, so that a free slot passes for nobody's key.
-fn checksum(bytes: &[u8]) -> [u8; 4] {
+/// What a slot has whose key was destroyed.
+fn destroyed() -> [u8; SLOT_BYTES] {
+    let mut slot = [0; SLOT_BYTES];
+    let sum = checksum(&slot[..48], DESTROYED);
+    slot[48..52].copy_from_slice(&sum);
+    slot
+}
+
+const KEY: u8 = 1;
+const DESTROYED: u8 = 0;
+
+/// Of the bytes and of what they are, so that a destroyed key passes for nobody's.
+fn checksum(bytes: &[u8], what: u8) -> [u8; 4] {
     let mut sum = crc32fast::Hasher::new();
     sum.update(bytes);
-    sum.update(&[1]);
+    sum.update(&[what]);
     sum.finalize().to_le_bytes()
 }
 
@@ -450,19 +517,22 @@ fn read(bytes: &[u8]) -> Result<(HashMap<UserId, Secret>, Slots), String> {
         free: Vec::new(),
         next: 1,
     };
+    let noted = noted(header)?;
     for slot in rest.chunks(SLOT_BYTES) {
         let number = slots.next;
         slots.next += 1;
         // A slot that was being written when the power went was promised to nobody. No slot goes
         // over the end of a sector, so then it is not there, or only its beginning.
-        let has_all = slot.len() == SLOT_BYTES;
-        let whole = has_all && checksum(&slot[..48]) == slot[48..52];
-        if !whole {
-            if slot.iter().any(|byte| *byte != 0) && has_all {
-                return Err(format!("the key in slot {number} is garbled"));
-            }
+        let empty = slot.len() < SLOT_BYTES || slot.iter().all(|byte| *byte == 0);
+        if empty && number <= noted {
+            return Err(format!("slot {number} is empty, and was not"));
+        }
+        if empty || slot == destroyed() {
             slots.free.push(number);
             continue;
+        }
+        if checksum(&slot[..48], KEY) != slot[48..52] {
+            return Err(format!("the key in slot {number} is garbled"));
         }
         let (Ok(user), Ok(secret)) = (Uuid::from_slice(&slot[..16]), slot[16..48].try_into())
         else {
@@ -470,6 +540,9 @@ fn read(bytes: &[u8]) -> Result<(HashMap<UserId, Secret>, Slots), String> {
         };
         keys.insert(UserId(user), secret);
         slots.of.insert(UserId(user), number);
+    }
+    if slots.next <= noted {
+        return Err(format!("it had {noted} slots and has {}", slots.next - 1));
     }
     Ok((keys, slots))
 }
@@ -539,6 +612,8 @@ mod tests {
         let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(BOB).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+        drop(keyring);
+        let keyring = Keyring::open(&path, false, &Syncs::default()).unwrap();
         assert!(keyring.has(BOB) && !keyring.has(ADA));
     }
 
@@ -586,6 +661,7 @@ mod tests {
         assert!(matches!(missing, KeyringError::Missing { .. }));
         let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
         keyring.create(ADA).unwrap();
+        let before_bob = fs::read(&path).unwrap();
         keyring.create(BOB).unwrap();
         drop(keyring);
         let whole = fs::read(&path).unwrap();
@@ -596,6 +672,8 @@ mod tests {
         for (at, cut) in [
             (0, whole.len()),
             (8, whole.len()),
+            (COUNT_AT, whole.len()),
+            (COUNT_AT + 11, whole.len()),
             (SLOT_BYTES * 2 + 20, whole.len()),
             // The last one's, garbled, passed for torn: its user's data could not be read any more.
             (SLOT_BYTES * 3 + 20, whole.len()),
@@ -608,7 +686,17 @@ mod tests {
         fs::write(&path, &whole[..SLOT_BYTES]).unwrap();
         let emptied = Keyring::open(&path, false, &Syncs::default()).unwrap_err();
         assert!(matches!(emptied, KeyringError::Damaged { .. }), "{emptied}");
-        let torn = open_with(&whole[..whole.len() - 20]).unwrap();
+        // As many whole slots as were cut or overwritten passed for users who had been deleted.
+        for fewer in [
+            whole[..SLOT_BYTES * 3].to_vec(),
+            [&whole[..SLOT_BYTES * 2], &[0; SLOT_BYTES * 2]].concat(),
+        ] {
+            let damaged = open_with(&fewer).unwrap_err();
+            assert!(matches!(damaged, KeyringError::Damaged { .. }), "{damaged}");
+        }
+        let before_bob = &before_bob[..SLOT_BYTES];
+        let torn = [before_bob, &whole[SLOT_BYTES..whole.len() - 20]].concat();
+        let torn = open_with(&torn).unwrap();
         assert!(torn.has(ADA) && !torn.has(BOB));
         torn.create(BOB).unwrap();
         assert!(
