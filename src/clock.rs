@@ -196,6 +196,22 @@ impl Stopwatch {
     }
 }
 
+/// Measures time as timers see it, which is virtual in tests.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) struct TimerWatch(tokio::time::Instant);
+
+#[cfg(feature = "http")]
+impl TimerWatch {
+    pub(crate) fn start() -> TimerWatch {
+        TimerWatch(tokio::time::Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Notices when the wall clock and the time that has really passed disagree, as after a correction
 /// by hand or by a time server.
 #[derive(Debug)]

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
+
+use crate::clock::TimerWatch;
 
 /// The connections of a server, for whoever needs a slot.
 #[derive(Debug, Default)]
@@ -49,8 +51,8 @@ impl Connections {
 struct Activity {
     asked: AtomicU64,
     running: AtomicU64,
-    began: Instant,
-    /// When the last request ended, in nanoseconds since it began.
+    opened: TimerWatch,
+    /// When the last request ended, in nanoseconds since it opened.
     ended: AtomicU64,
     /// Its slot is wanted.
     leave: Notify,
@@ -61,10 +63,11 @@ impl Activity {
         self.asked.load(Ordering::SeqCst) > 0 && self.running.load(Ordering::SeqCst) == 0
     }
 
-    /// Since when nothing runs; `None` while something does, and before the first request.
-    fn idle_since(&self) -> Option<Instant> {
+    /// Since when nothing runs, from its opening; `None` while something does, and before the first
+    /// request.
+    fn idle_since(&self) -> Option<Duration> {
         let ended = Duration::from_nanos(self.ended.load(Ordering::SeqCst));
-        self.is_idle().then(|| self.began + ended)
+        self.is_idle().then_some(ended)
     }
 }
 
@@ -89,7 +92,7 @@ impl Busy {
         let activity = Arc::new(Activity {
             asked: AtomicU64::new(0),
             running: AtomicU64::new(0),
-            began: Instant::now(),
+            opened: TimerWatch::start(),
             ended: AtomicU64::new(0),
             leave: Notify::new(),
         });
@@ -119,15 +122,15 @@ impl Busy {
     /// Resolves when nothing has run for this long since the last request, at the earliest so long
     /// from now.
     pub(super) async fn idle_for(&self, time: Duration) {
-        let called = Instant::now();
+        let called = self.activity.opened.elapsed();
         loop {
-            let now = Instant::now();
+            let now = self.activity.opened.elapsed();
             let since = self.activity.idle_since();
-            let until = since.unwrap_or(now).max(called) + time;
+            let until = since.unwrap_or(now).max(called).saturating_add(time);
             if since.is_some() && until <= now {
                 return;
             }
-            sleep_until(until).await;
+            sleep(until.saturating_sub(now)).await;
         }
     }
 
@@ -152,7 +155,7 @@ impl Drop for Busy {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let ended = u64::try_from(self.activity.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let ended = u64::try_from(self.activity.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.activity.ended.store(ended, Ordering::SeqCst);
         let last = self.activity.running.fetch_sub(1, Ordering::SeqCst) == 1;
         if last
@@ -231,7 +234,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idleness_counts_from_the_end_of_the_last_request() {
         let (_, one, _) = connections();
-        let began = Instant::now();
+        let watch = TimerWatch::start();
         let running = one.begin();
         let second = Duration::from_secs(1);
         let asks = async {
@@ -241,6 +244,6 @@ mod tests {
             drop(one.begin());
         };
         let ((), ()) = tokio::join!(asks, one.idle_for(IDLE));
-        assert_eq!(began.elapsed(), IDLE * 4 + second);
+        assert_eq!(watch.elapsed(), IDLE * 4 + second);
     }
 }

@@ -112,7 +112,9 @@ impl Core {
 
     /// What came of a look at the disk's space or of a change of the ballast.
     fn reserve<T>(&self, outcome: io::Result<T>) -> Result<T, StoreError> {
-        let dir = self.options.cell_dir();
-        outcome.map_err(|error| StoreError::io("keeping the space reserve of", &dir, &error))
+        outcome.map_err(|error| {
+            let dir = self.options.cell_dir();
+            StoreError::io("keeping the space reserve of", &dir, &error)
+        })
     }
 }
