@@ -19,6 +19,9 @@ use super::credential::{Credential, Password};
 /// When somebody who is sent away may come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
+/// When the memory of a comparison is given back to the system, if no other wants it until then.
+const GIVE_BACK: Duration = Duration::from_secs(2);
+
 /// Threads, places to wait, and cost of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
@@ -161,8 +164,17 @@ impl PasswordPool {
             drop((place, worker));
             done
         });
+        tokio::spawn(give_back());
         done.await.map_err(failed)?
     }
+}
+
+/// Has an allocator that gives memory back late, and only when something else is freed, do so: in a
+/// shop at rest nothing is freed, and what one sign-in took would be kept.
+async fn give_back() {
+    const LARGE: usize = 1 << 20;
+    tokio::time::sleep(GIVE_BACK).await;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 /// The hash of no password: what somebody is compared with who does not exist.

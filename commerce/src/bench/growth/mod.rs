@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, Direct};
 use super::counter::{Counter, Increment};
 use super::driver::{self, Setting};
-use super::failed;
 use super::figures::{Counted, Figures};
 use super::measured::{Driven, rounded};
 use super::progress::Progress;
+use super::{failed, machine};
 use crate::cli::Failure;
 
 pub(super) use recovery::fill as fill_until_killed;
@@ -41,6 +41,11 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Calls under way while something is filled.
 const FILLING: u64 = 256;
 const MIB: u64 = 1 << 20;
+/// How often it is looked whether anything is still written, how often nothing has to be, and how
+/// long that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const QUIET_LOOKS: u32 = 6;
+const SETTLING_MAX: Duration = Duration::from_secs(300);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +196,24 @@ impl Run<'_> {
     {
         self.progress.say(what);
         fill(self.setting.stopped, times, each).await
+    }
+
+    /// Waits until the disk is left alone: what was filled in is checkpointed as far as it is going to
+    /// be.
+    async fn settle(&self) -> Result<(), Failure> {
+        self.progress.say("coming to rest");
+        let began = std::time::Instant::now();
+        let (mut written, mut quiet) = (0, 0);
+        while quiet < QUIET_LOOKS && began.elapsed() < SETTLING_MAX {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.setting.stopped.cancelled() => return Err(failed("the measurement was stopped")),
+            }
+            let now = machine::usage("self").0;
+            quiet = if now == written { quiet + 1 } else { 0 };
+            written = now;
+        }
+        Ok(())
     }
 
     /// Stops a system that was measured, whatever came of it.

@@ -165,6 +165,7 @@ async fn beside<S: Service>(
     let begin = move |nth| begin(service.clone(), nth, count);
     run.fill("beginning", count.div_ceil(BURST), begin).await?;
     let begun_s = count as f64 / began.elapsed().as_secs_f64();
+    run.settle().await?;
     let large = run.increments(system, &counter, COUNTERS).await?;
     let mut object = compared(&small, &large);
     object.insert("begun_s".to_owned(), json!(rounded(begun_s)));

@@ -25,6 +25,7 @@ pub(super) async fn measure(run: &Run<'_>, rows: u32) -> Result<Object, Failure>
             }
         };
         run.fill("filling", rows.into(), put).await?;
+        run.settle().await?;
         let large = run.increments(&system, &counter, rows).await?;
         Ok((small, large))
     };
