@@ -18,7 +18,7 @@ use warp::reply::Response as RoutesAnswer;
 
 use super::body::{AnswerBody, Fate, RequestBody};
 use super::busy::Running;
-use super::extract::{Allowed, Draining, RequestId, Served};
+use super::extract::{Allowed, Draining, RequestId, Told};
 use super::problem::Problem;
 use super::server::Shared;
 
@@ -72,7 +72,7 @@ async fn routed(
         *request.method_mut() = Method::GET;
     }
     let allowed = Allowed::default();
-    request.extensions_mut().insert(Arc::new(Served {
+    request.extensions_mut().insert(Arc::new(Told {
         peer,
         id: id.clone(),
         draining: Draining(shared.draining.clone()),

@@ -22,7 +22,7 @@ pub struct Draining(pub CancellationToken);
 
 /// What the server tells its routes of a request.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct Told {
     /// Where it comes from. Behind a proxy this is the proxy.
     pub(super) peer: SocketAddr,
     pub(super) id: RequestId,
@@ -32,11 +32,10 @@ pub(super) struct Served {
 }
 
 /// What the server tells; `None` when the routes run in another server.
-pub(super) fn served<T: Send>(
-    what: impl Fn(&Served) -> T + Copy + Send,
+pub(super) fn told<T: Send>(
+    what: impl Fn(&Told) -> T + Copy + Send,
 ) -> impl Filter<Extract = (Option<T>,), Error = Infallible> + Copy {
-    warp::ext::optional::<Arc<Served>>()
-        .map(move |served: Option<Arc<Served>>| served.as_deref().map(what))
+    warp::ext::optional::<Arc<Told>>().map(move |told: Option<Arc<Told>>| told.as_deref().map(what))
 }
 
 /// The methods that the routes of this request's path would have taken, as they were tried.
@@ -90,7 +89,7 @@ impl warp::reject::Reject for OtherMethod {}
 /// ```
 pub fn method(wanted: Method) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::method()
-        .and(served(|served| served.allowed.clone()))
+        .and(told(|told| told.allowed.clone()))
         .and_then(move |method: Method, allowed: Option<Allowed>| {
             let matches = method == wanted;
             if let (false, Some(allowed)) = (matches, allowed) {
@@ -109,17 +108,16 @@ pub fn method(wanted: Method) -> impl Filter<Extract = (), Error = Rejection> + 
 
 /// The address of the other end of the connection; `None` when the routes run in another server.
 pub fn peer() -> impl Filter<Extract = (Option<SocketAddr>,), Error = Infallible> + Copy {
-    served(|served| served.peer)
+    told(|told| told.peer)
 }
 
 /// The id of the request; empty when the routes run in another server.
 pub fn request_id() -> impl Filter<Extract = (RequestId,), Error = Infallible> + Copy {
-    served(|served| served.id.clone())
+    told(|told| told.id.clone())
         .map(|id: Option<RequestId>| id.unwrap_or_else(|| RequestId("".into())))
 }
 
 /// The server's notice that it is draining; never given when the routes run in another server.
 pub fn draining() -> impl Filter<Extract = (Draining,), Error = Infallible> + Copy {
-    served(|served| served.draining.clone())
-        .map(|token: Option<Draining>| token.unwrap_or_default())
+    told(|told| told.draining.clone()).map(|token: Option<Draining>| token.unwrap_or_default())
 }

@@ -12,7 +12,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::extract::{method, served};
+use super::extract::{method, told};
 use crate::{ServiceReport, StreamReport, System, SystemReport};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,7 +44,7 @@ pub fn metrics_and(
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::path!("metrics")
         .and(method(Method::GET))
-        .and(served(|served| served.traffic.clone()))
+        .and(told(|told| told.traffic.clone()))
         .map(move |traffic: Option<Traffic>| {
             let mut text = MetricsText::default();
             let ready = system.health().ready;

@@ -42,7 +42,7 @@ const SLOT_BYTES: usize = 64;
 const KEY_BYTES: usize = 32;
 const MAGIC: &[u8; 8] = b"redlkeys";
 const VERSION: u8 = 1;
-/// Where the header notes how many keys there are.
+/// Where the header notes how many slots there are.
 const COUNT_AT: usize = 16;
 /// Whose key is the shop's own.
 const SHOP: UserId = UserId(Uuid::nil());
@@ -362,21 +362,15 @@ impl Slots {
     }
 
     fn write(&self, slot: u64, bytes: &[u8; SLOT_BYTES]) -> Result<(), KeyringError> {
-        self.put(bytes, slot * SLOT_BYTES as u64)?;
-        self.sync()
+        self.with_file(|file, syncs| {
+            file.write_all_at(bytes, slot * SLOT_BYTES as u64)?;
+            syncs.data(file)
+        })
     }
 
     /// Notes how many slots there are. Durable with the next key.
     fn note_count(&self) -> Result<(), KeyringError> {
-        self.put(&counted(self.next - 1), COUNT_AT as u64)
-    }
-
-    fn put(&self, bytes: &[u8], at: u64) -> Result<(), KeyringError> {
-        self.with_file(|file, _| file.write_all_at(bytes, at))
-    }
-
-    fn sync(&self) -> Result<(), KeyringError> {
-        self.with_file(|file, syncs| syncs.data(file))
+        self.with_file(|file, _| file.write_all_at(&counted(self.next - 1), COUNT_AT as u64))
     }
 
     fn with_file(
@@ -476,15 +470,16 @@ fn encode(user: UserId, secret: &Secret) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..16].copy_from_slice(user.0.as_bytes());
     slot[16..48].copy_from_slice(secret);
-    let sum = checksum(&slot[..48], KEY);
-    slot[48..52].copy_from_slice(&sum);
-    slot
+    summed(slot, KEY)
 }
 
 /// What a slot has whose key was destroyed.
 fn destroyed() -> [u8; SLOT_BYTES] {
-    let mut slot = [0; SLOT_BYTES];
-    let sum = checksum(&slot[..48], DESTROYED);
+    summed([0; SLOT_BYTES], DESTROYED)
+}
+
+fn summed(mut slot: [u8; SLOT_BYTES], what: u8) -> [u8; SLOT_BYTES] {
+    let sum = checksum(&slot[..48], what);
     slot[48..52].copy_from_slice(&sum);
     slot
 }

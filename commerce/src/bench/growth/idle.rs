@@ -32,10 +32,10 @@ pub(super) async fn measure(run: &Run<'_>) -> Result<Object, Failure> {
     let process = pid.to_string();
     // What a start has left to do is done by then.
     let rest = run.setting.measured_for;
-    wait(run, rest / 5).await?;
+    run.wait(rest / 5).await?;
     let before = (syncs(address).await?, machine::cpu_micros(&process));
     run.progress.say("resting");
-    wait(run, rest).await?;
+    run.wait(rest).await?;
     let after = (syncs(address).await?, machine::cpu_micros(&process));
     let (written, rss_kib) = machine::usage(&process);
     shop.kill().await?;
@@ -56,13 +56,6 @@ pub(super) async fn measure(run: &Run<'_>) -> Result<Object, Failure> {
         ),
         ("bytes_written_since_start".to_owned(), json!(written)),
     ]))
-}
-
-async fn wait(run: &Run<'_>, time: std::time::Duration) -> Result<(), Failure> {
-    tokio::select! {
-        () = tokio::time::sleep(time) => Ok(()),
-        () = run.setting.stopped.cancelled() => Err(failed("the measurement was stopped")),
-    }
 }
 
 async fn syncs(address: &str) -> Result<u64, Failure> {

@@ -198,6 +198,14 @@ impl Run<'_> {
         fill(self.setting.stopped, times, each).await
     }
 
+    /// Lets time pass, unless the measurement is stopped.
+    async fn wait(&self, time: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            () = self.setting.stopped.cancelled() => Err(failed("the measurement was stopped")),
+        }
+    }
+
     /// Waits until the disk is left alone: what was filled in is checkpointed as far as it is going to
     /// be.
     async fn settle(&self) -> Result<(), Failure> {
@@ -205,10 +213,7 @@ impl Run<'_> {
         let began = std::time::Instant::now();
         let (mut written, mut quiet) = (0, 0);
         while quiet < QUIET_LOOKS && began.elapsed() < SETTLING_MAX {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.setting.stopped.cancelled() => return Err(failed("the measurement was stopped")),
-            }
+            self.wait(LOOK_EVERY).await?;
             let now = machine::usage("self").0;
             quiet = if now == written { quiet + 1 } else { 0 };
             written = now;
