@@ -66,7 +66,7 @@ pub enum PlantedBug {
     ActivityEndedTwice,
     /// An activity without a result is run again after a restart without asking its destination.
     ActivityRunBlindly,
-    /// A snapshot lacks the rows of the first table.
+    /// A snapshot lacks the rows of the largest table of all services.
     SnapshotMissesTable,
     /// An event with several subscribers is not promised to the last of them.
     SubscriberSkipped,

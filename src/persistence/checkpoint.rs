@@ -25,7 +25,7 @@ use super::journal::writer::is_full;
 use super::spill::{self, SpillFile};
 use super::store::{Core, Space};
 use super::streams::{FrozenStream, entry_key, stream_key, stream_row};
-use super::tables::{CLAIM, Layer, OUTBOX, STREAMS, engine_key, table_and_key};
+use super::tables::{CLAIM, FIRST_TABLE, Layer, OUTBOX, STREAMS, engine_key, table_and_key};
 use super::writing::locked;
 use crate::clock::Timestamp;
 use crate::commit::{EventNumber, Position, Sequence, StreamId, TableId};
@@ -243,6 +243,14 @@ impl Checkpointer {
             counts: self.counts.clone(),
             spilled: self.spilled.clone(),
         }
+    }
+
+    /// The table of a service with the most rows, if there is one.
+    pub(crate) fn largest_table(&self) -> Option<TableId> {
+        let tables = self.counts.range(FIRST_TABLE..);
+        tables
+            .max_by_key(|(_, rows)| **rows)
+            .map(|(table, _)| *table)
     }
 
     /// The files that belong to it.

@@ -49,10 +49,18 @@ struct Machine {
     /// Operations left before every further one fails.
     fails_after: Option<u64>,
     operations: u64,
-    synced: BTreeMap<Bytes, Bytes>,
-    /// What a reader sees: `synced` with all of `unsynced` on top.
+    /// What a reader sees, and what is there after a crash if all of `unsynced` is undone.
     seen: BTreeMap<Bytes, Bytes>,
-    unsynced: Vec<(Bytes, Option<Bytes>)>,
+    /// What was done since the last sync, in order.
+    unsynced: Vec<Change>,
+}
+
+/// A row that was put or removed, and what a crash may bring back.
+#[derive(Debug)]
+struct Change {
+    key: Bytes,
+    value: Option<Bytes>,
+    before: Option<Bytes>,
 }
 
 impl SimEngine {
@@ -65,7 +73,6 @@ impl SimEngine {
                 refuses_to_open: false,
                 fails_after: None,
                 operations: 0,
-                synced: BTreeMap::new(),
                 seen: BTreeMap::new(),
                 unsynced: Vec::new(),
             })),
@@ -84,9 +91,9 @@ impl SimEngine {
     /// the factory opens a new one.
     pub fn crash(&self) {
         let mut machine = self.machine();
-        let survivors = machine.choose_survivors();
-        for row in survivors {
-            put(&mut machine.synced, row);
+        let survivors = machine.fall_back();
+        for (key, value) in survivors {
+            put(&mut machine.seen, key, value);
         }
         machine.restart();
     }
@@ -94,7 +101,7 @@ impl SimEngine {
     /// Removes everything, as an operator would who deletes the directory.
     pub fn destroy(&self) {
         let mut machine = self.machine();
-        machine.synced.clear();
+        machine.seen.clear();
         machine.refuses_to_open = false;
         machine.restart();
     }
@@ -105,10 +112,10 @@ impl SimEngine {
         let mut machine = self.machine();
         match how {
             Corruption::RefusesToOpen => machine.refuses_to_open = true,
-            Corruption::OpensEmpty => machine.synced.clear(),
+            Corruption::OpensEmpty => machine.seen.clear(),
             Corruption::LosesRows => {
                 let mut random = machine.random.fork();
-                machine.synced.retain(|_, _| random.bool());
+                machine.seen.retain(|_, _| random.bool());
             }
         }
         machine.restart();
@@ -179,18 +186,20 @@ impl Engine for SimEngine {
     fn apply(&self, batch: &[(Bytes, Option<Bytes>)]) -> Result<Vec<bool>, StoreError> {
         let mut machine = self.operate()?;
         let mut was_there = Vec::with_capacity(batch.len());
-        for row in batch {
-            machine.unsynced.push(row.clone());
-            was_there.push(put(&mut machine.seen, row.clone()));
+        for (key, value) in batch {
+            let before = put(&mut machine.seen, key.clone(), value.clone());
+            was_there.push(before.is_some());
+            machine.unsynced.push(Change {
+                key: key.clone(),
+                value: value.clone(),
+                before,
+            });
         }
         Ok(was_there)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        let mut machine = self.operate()?;
-        for row in std::mem::take(&mut machine.unsynced) {
-            put(&mut machine.synced, row);
-        }
+        self.operate()?.unsynced.clear();
         Ok(())
     }
 }
@@ -229,9 +238,17 @@ impl EngineFactory for SimEngineFactory {
 }
 
 impl Machine {
-    /// A legal part of the unsynced rows, in the order in which they reach the disk.
-    fn choose_survivors(&mut self) -> Vec<(Bytes, Option<Bytes>)> {
-        let mut rows = std::mem::take(&mut self.unsynced);
+    /// Undoes all that is not synced; returns the part of it that survives, in the order in which it
+    /// reaches the disk.
+    fn fall_back(&mut self) -> Vec<(Bytes, Option<Bytes>)> {
+        let undone = std::mem::take(&mut self.unsynced);
+        for change in undone.iter().rev() {
+            put(&mut self.seen, change.key.clone(), change.before.clone());
+        }
+        let mut rows: Vec<_> = undone
+            .into_iter()
+            .map(|change| (change.key, change.value))
+            .collect();
         match self.random.u8(..5) {
             0 => rows.clear(),
             1 => {}
@@ -246,20 +263,19 @@ impl Machine {
         rows
     }
 
-    /// Starts the next life on what is synced.
+    /// Starts the next life on what is there.
     fn restart(&mut self) {
         self.life += 1;
         self.fails_after = None;
         self.unsynced.clear();
-        self.seen = self.synced.clone();
     }
 }
 
-/// Puts or removes a row; says whether its key was there.
-fn put(rows: &mut BTreeMap<Bytes, Bytes>, (key, value): (Bytes, Option<Bytes>)) -> bool {
+/// Puts or removes a row; returns what was there.
+fn put(rows: &mut BTreeMap<Bytes, Bytes>, key: Bytes, value: Option<Bytes>) -> Option<Bytes> {
     match value {
-        Some(value) => rows.insert(key, value).is_some(),
-        None => rows.remove(&key).is_some(),
+        Some(value) => rows.insert(key, value),
+        None => rows.remove(&key),
     }
 }
 

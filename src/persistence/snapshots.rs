@@ -17,7 +17,7 @@ use super::format::sync_names;
 use super::journal::segment::segment_path;
 use super::snapshot::{Snapshot, SnapshotWriter};
 use super::store::Core;
-use super::tables::{CLAIM, FIRST_TABLE, engine_key, table_and_key};
+use super::tables::{CLAIM, engine_key, table_and_key};
 use super::writing::locked;
 use crate::commit::{Position, TableId};
 use crate::error::StoreError;
@@ -84,8 +84,11 @@ impl Core {
         let path = dir.join(format!("{:016}.snap", position.0));
         let meta = checkpointer.file(self, false).encode();
         let writer = SnapshotWriter::create(disk, &path, position, &meta)?;
-        let first = self.options.planted.is(PlantedBug::SnapshotMissesTable);
-        let writer = dump(self.engine.as_ref(), writer, first.then_some(FIRST_TABLE))?;
+        let missed = match self.options.planted.is(PlantedBug::SnapshotMissesTable) {
+            true => checkpointer.largest_table(),
+            false => None,
+        };
+        let writer = dump(self.engine.as_ref(), writer, missed)?;
         writer.finish().inspect_err(|error| {
             // One of its syncs may have failed. For lack of space it is written anew as a whole.
             if matches!(error, StoreError::Io { .. }) {

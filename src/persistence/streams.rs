@@ -114,6 +114,18 @@ impl Streams {
             .collect()
     }
 
+    /// The streams with more than `bytes` waiting, in order.
+    pub(crate) fn over_budget(&self, bytes: u64) -> Vec<StreamId> {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids: Vec<StreamId> = map
+            .iter()
+            .filter(|(id, stream)| lock(stream).state(**id).backlog_bytes > bytes)
+            .map(|(id, _)| *id)
+            .collect();
+        ids.sort();
+        ids
+    }
+
     /// What a checkpoint at this instant has to write. Beyond about `memory_bytes` in memory, whole
     /// streams go to files. Called under the cell's lock.
     pub(crate) fn freeze(&self, memory_bytes: u64) -> Vec<FrozenStream> {

@@ -349,7 +349,6 @@ impl Core {
     pub(crate) fn usage(&self) -> Usage {
         let gauge = |gauge: &std::sync::atomic::AtomicU64| gauge.load(Ordering::Relaxed);
         let uncheckpointed_bytes = gauge(&self.gauges.uncheckpointed_bytes);
-        let budget = self.options.stream_backlog_bytes;
         Usage {
             state: match self.closed.get() {
                 None => CellState::Open,
@@ -361,11 +360,7 @@ impl Core {
             streams_over_budget: self
                 .state
                 .streams
-                .states()
-                .into_iter()
-                .filter(|stream| stream.backlog_bytes > budget)
-                .map(|stream| stream.id)
-                .collect(),
+                .over_budget(self.options.stream_backlog_bytes),
             segments: locked(&self.segments).len(),
             queued: Position(self.queued.load(Ordering::Acquire)),
             durable: self.durable(),

@@ -183,6 +183,7 @@ impl Simulation {
             config: Config {
                 journal_segment_bytes: 256 * 1024,
                 checkpoint_after_bytes: 128 * 1024,
+                snapshot_after_bytes: 512 * 1024,
                 ..Config::default()
             },
             services: Vec::new(),

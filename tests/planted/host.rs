@@ -66,7 +66,6 @@ pub fn is_refused(order: u64) -> bool {
     order % 7 == 3
 }
 
-// The first table of the first service.
 const ORDERS: Table<u64, Order> = Table::new("orders");
 const TAKEN: Table<u64, u64> = Table::new("taken");
 

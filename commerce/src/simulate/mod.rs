@@ -70,11 +70,12 @@ fn town(seed: u64) -> Simulation<Town> {
                 .service(probe::Caller)
                 .service(probe::Listener::new(town.errands.clone()))
         })
-        // Small, so that all of them are reached: segments and checkpoints within minutes, a window
-        // by any pile of messages.
+        // Small, so that all of them are reached: segments, checkpoints and snapshots within minutes,
+        // a window by any pile of messages.
         .config(redeliver::Config {
             journal_segment_bytes: 256 * 1024,
             checkpoint_after_bytes: 128 * 1024,
+            snapshot_after_bytes: 512 * 1024,
             stream_window: 32,
             ..redeliver::Config::default()
         })
@@ -83,6 +84,7 @@ fn town(seed: u64) -> Simulation<Town> {
         .workload("office", 1, office::clerk)
         .workload("postman", 1, outside::postman)
         .workload("caller", 1, probe::caller)
+        .workload("hasty caller", 1, probe::hasty_caller)
         .check("probe", probe::check)
         // Longer than any step of an order waits when nothing goes wrong.
         .settle(minutes(4));

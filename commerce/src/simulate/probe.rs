@@ -1,7 +1,7 @@
 //! A probe beside the shop: what its business alone would not show. Each call is numbered within
 //! its key, rings a timer, and runs an errand; the listener writes down what it hears in which
 //! order, and when. Some calls are refused, and must leave nothing behind; and what was once seen of
-//! a count is never unseen.
+//! a count is never unseen, also where nobody asks again for what a crash has taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,9 @@ use redeliver::{ActivityError, Reconciled};
 use super::Town;
 use super::outside::locked;
 
-/// Keys of the probe.
+/// Keys of the probe, and after them those of callers that ask only once.
 const KEYS: u64 = 5;
+const HASTY_KEYS: u64 = 2;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
@@ -138,6 +139,8 @@ pub(super) struct Errands(Mutex<BTreeMap<(u64, u64), u64>>);
 pub(super) struct Told {
     /// Calls answered, by key.
     called: BTreeMap<u64, u64>,
+    /// Calls of which nobody knows whether they were taken, by key.
+    unknown: BTreeMap<u64, u64>,
     /// The highest count that was ever seen, by key.
     seen: BTreeMap<u64, u64>,
     /// What should never have been.
@@ -283,6 +286,30 @@ pub(super) async fn caller(client: Client, town: Arc<Town>) {
     }
 }
 
+/// Calls once and goes on, answered or not.
+pub(super) async fn hasty_caller(client: Client, town: Arc<Town>) {
+    while !client.is_over() {
+        client.sleep(client.up_to(seconds(10))).await;
+        let key = KEYS + client.below(HASTY_KEYS);
+        let call = Call {
+            key,
+            wait_ms: client.below(120_000),
+            refused: false,
+        };
+        let (answer, ()) = tokio::join!(
+            client.call_once::<Caller, _>(call),
+            look(&client, &town, key)
+        );
+        let mut told = locked(&town.probed);
+        let told = match answer {
+            Some(Ok(_)) => &mut told.called,
+            Some(Err(_)) => continue,
+            None => &mut told.unknown,
+        };
+        *told.entry(key).or_default() += 1;
+    }
+}
+
 /// Looks at a count twice: it never goes back.
 async fn look(client: &Client, town: &Town, key: u64) {
     for _ in 0..2 {
@@ -303,7 +330,7 @@ async fn look(client: &Client, town: &Town, key: u64) {
 /// Every call was heard once, in the order of its key; rang once and not early; ran its errand
 /// once; and all of that was heard again by the caller.
 pub(super) async fn check(client: Client, town: Arc<Town>) -> Result<(), String> {
-    for key in 0..KEYS {
+    for key in 0..KEYS + HASTY_KEYS {
         look(&client, &town, key).await;
         let no = |refusal: Rejection| refusal.to_string();
         let (sheet, waiting) = client
@@ -314,8 +341,14 @@ pub(super) async fn check(client: Client, town: Arc<Town>) -> Result<(), String>
             .query::<Caller, _>(CountOf { key })
             .await
             .map_err(no)?;
-        let calls = locked(&town.probed).called.get(&key).copied();
-        judge(key, calls.unwrap_or_default(), &sheet, waiting, counts)?;
+        let calls = {
+            let told = locked(&town.probed);
+            let of = |calls: &BTreeMap<u64, u64>| calls.get(&key).copied().unwrap_or_default();
+            let answered = of(&told.called);
+            // What nobody knows of was done or not, as the caller says.
+            counts.0.clamp(answered, answered + of(&told.unknown))
+        };
+        judge(key, calls, &sheet, waiting, counts)?;
     }
     let odd = locked(&town.probed).odd.clone();
     let errands = locked(&town.errands.0);

@@ -246,6 +246,34 @@ impl Client {
         answer
     }
 
+    /// Asks for a command once, without an idempotency key, as somebody does who does not care to
+    /// ask again. `None` if there was no answer: it may have been done, or will be, or never.
+    pub async fn call_once<S, C>(&self, command: C) -> Option<Result<C::Reply, Rejection>>
+    where
+        S: Service,
+        C: Command,
+    {
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        let what = format!("{}/{} once", S::NAME, C::NAME);
+        self.note(format_args!("asks {what}"));
+        let service = self.system().await.service::<S>();
+        match service.command(command).send().await {
+            Ok(answered) => {
+                self.note(format_args!("is answered {what}"));
+                Some(Ok(answered.reply))
+            }
+            Err(CallError::Rejected(no) | CallError::RejectedBefore(no)) => {
+                self.note(format_args!("is refused {what}: {}", no.code));
+                Some(Err(no))
+            }
+            Err(error) => {
+                self.note(format_args!("has no answer {what}: {error}"));
+                self.get_over(C::NAME, error).await;
+                None
+            }
+        }
+    }
+
     async fn ask<S, C>(&self, key: &str, command: C) -> Result<C::Reply, Rejection>
     where
         S: Service,
