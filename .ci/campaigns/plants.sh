@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 program=$PWD/target/release/commerce
-if [[ ${1:-} != search ]]; then
+if [[ ${1:-} != run ]]; then
   # One program for all campaigns that need more than the default one.
   cargo build --release -p commerce --features failpoints,simulate
-  exec .ci/logged "release with features failpoints, simulate" .ci/campaigns/plants.sh search
+  exec .ci/logged "release with features failpoints, simulate" .ci/campaigns/plants.sh run
 fi
 
 seeds=${PLANT_SEEDS:-200}

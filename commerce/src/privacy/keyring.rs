@@ -702,6 +702,48 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_of_a_keyring_is_noticed_or_changes_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyring");
+        let keyring = Keyring::open(&path, true, &Syncs::default()).unwrap();
+        keyring.create(ADA).unwrap();
+        keyring.create(BOB).unwrap();
+        keyring.destroy(ADA).unwrap();
+        drop(keyring);
+        let file = fs::read(&path).unwrap();
+        let (keys, _) = read(&file).unwrap();
+        assert!(keys.contains_key(&BOB) && !keys.contains_key(&ADA));
+        for bit in 0..file.len() * 8 {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok((others, _)) = read(&flipped) {
+                assert!(others == keys, "bit {bit} changes a key");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_after_a_keyrings_head_take_it_down(
+            mut rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400),
+            is_summed in proptest::prelude::any::<bool>(),
+        ) {
+            for slot in rest.chunks_exact_mut(SLOT_BYTES).filter(|_| is_summed) {
+                let sum = checksum(&slot[..48], KEY);
+                slot[48..52].copy_from_slice(&sum);
+            }
+            let mut file = [0; SLOT_BYTES].to_vec();
+            file[..8].copy_from_slice(MAGIC);
+            file[8] = VERSION;
+            file.extend(&rest);
+            if let Ok((keys, slots)) = read(&file) {
+                proptest::prop_assert!(keys.len() <= rest.len() / SLOT_BYTES);
+                proptest::prop_assert_eq!(slots.next, 1 + rest.chunks(SLOT_BYTES).count() as u64);
+            }
+        }
+    }
+
+    #[test]
     fn one_text_has_one_fingerprint_in_a_shop_and_another_in_another() {
         let (here, there) = (Keyring::in_memory(1), Keyring::in_memory(2));
         let of = |keyring: &Keyring, text| keyring.fingerprint("email", text);
