@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::analytics::Analytics;
 use crate::catalog::Catalog;
 use crate::config::{Config, SenderChoice};
+use crate::currency_note::{self, CurrencyError, Known};
 use crate::http::{Views, receive_webhook};
 use crate::identity::guesses::Guesses;
 use crate::identity::password_pool::{CostOutOfRange, PasswordPool};
@@ -49,6 +50,9 @@ pub enum OpenShopError {
     /// The system could not start.
     #[error(transparent)]
     System(#[from] StartError),
+    /// What is there is in another currency than the configured one.
+    #[error(transparent)]
+    Currency(#[from] CurrencyError),
     /// The simulated provider's ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -122,6 +126,7 @@ impl Shop {
         let passwords = PasswordPool::new(config.passwords())?;
         let syncs = Syncs::default();
         let letters = sender(config, outsiders, &syncs)?;
+        let currency = currency_note::check(&config.data, config.currency)?;
         let keyring = keyring(config, &syncs)?;
         let lifetime = Duration::from_secs(config.identity.access_token_s);
         let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
@@ -129,6 +134,14 @@ impl Shop {
         let system = builder(config, provider, keyring.clone(), letters)
             .start()
             .await?;
+        if currency == Known::ByPrices {
+            let checked =
+                currency_note::check_prices(&config.data, &system.service(), config.currency).await;
+            if let Err(error) = checked {
+                close(&system).await;
+                return Err(error.into());
+            }
+        }
         let accounts = Accounts {
             identity: system.service(),
             keyring: keyring.clone(),
@@ -161,9 +174,7 @@ impl Shop {
             }
             Err(error) => {
                 drop(opened);
-                if let Err(error) = shop.shutdown(Duration::ZERO).await {
-                    tracing::warn!(%error, "shutdown after a failed start");
-                }
+                close(&shop.system).await;
                 Err(error.into())
             }
         }
@@ -218,6 +229,13 @@ impl Shop {
 impl fmt::Debug for Shop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Shop").field(&self.system).finish()
+    }
+}
+
+/// Ends what was started before something else failed to.
+async fn close(system: &System) {
+    if let Err(error) = system.shutdown(Duration::ZERO).await {
+        tracing::warn!(%error, "shutdown after a failed start");
     }
 }
 

@@ -19,6 +19,7 @@ pub mod app;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod currency_note;
 pub mod demo;
 pub mod demo_report;
 pub mod http;

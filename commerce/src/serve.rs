@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{OpenShopError, Outsiders, Shop};
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
+use crate::currency_note::CurrencyError;
 use crate::demo::Demo;
 use crate::http;
 use crate::identity::Password;
@@ -234,8 +235,11 @@ impl From<OpenShopError> for Failure {
                 StartError::Open(_) | StartError::Store(_) | StartError::Recovery { .. },
             )
             | OpenShopError::Ledger(_)
+            | OpenShopError::Currency(CurrencyError::Io { .. } | CurrencyError::Garbled { .. })
             | OpenShopError::Keyring(_) => Exit::Data,
-            OpenShopError::Passwords(_) | OpenShopError::Sender(_) => Exit::Configuration,
+            OpenShopError::Currency(CurrencyError::Other { .. })
+            | OpenShopError::Passwords(_)
+            | OpenShopError::Sender(_) => Exit::Configuration,
             OpenShopError::System(_) | OpenShopError::Tokens(_) => Exit::Failure,
         };
         Failure::new(exit, error.to_string())

@@ -222,6 +222,45 @@ fn the_topology_is_told_without_a_data_directory() {
     }
 }
 
+/// A shop of yen was started again for euros: it said nothing, sold nothing, and its figures ended
+/// as dead letters.
+#[test]
+fn a_shop_is_not_opened_in_another_currency_than_its_prices_are_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, note) = (dir.path().join("data"), dir.path().join("data/currency"));
+    let (yen, euros) = (("COMMERCE_CURRENCY", "JPY"), ("COMMERCE_CURRENCY", "EUR"));
+    let refused = || {
+        let refused = Server::try_start(&data, &[], &[euros]).err().unwrap();
+        assert_eq!(refused.code, Some(78), "{refused:?}");
+        let said = &refused.stderr;
+        assert!(said.contains("is in JPY") && said.contains("configured for EUR"));
+        assert!(said.contains("configure JPY"), "{said}");
+    };
+    Server::with(&data, &[], &[yen]).terminate();
+    let commits = |server: Server| {
+        let system = server.client().get("/admin/system").expect(200);
+        server.terminate();
+        system["recovered"]["commits"].as_u64().unwrap()
+    };
+    let before = commits(Server::with(&data, &[], &[yen]));
+    refused();
+    let after = commits(Server::with(&data, &[], &[yen]));
+    // Only a sign-in lies between, with what follows from it.
+    assert!(after - before < 20, "{before} commits, then {after}");
+    // As a version left it that kept no note: its prices tell.
+    std::fs::remove_file(&note).unwrap();
+    refused();
+    assert!(!note.exists());
+    Server::with(&data, &[], &[yen]).terminate();
+    assert_eq!(std::fs::read_to_string(&note).unwrap(), "JPY\n");
+    refused();
+    // Without prices, it may be any.
+    let empty = dir.path().join("empty");
+    Server::with(&empty, &["--no-seed"], &[yen]).terminate();
+    std::fs::remove_file(empty.join("currency")).unwrap();
+    Server::with(&empty, &["--no-seed"], &[euros]).terminate();
+}
+
 #[test]
 fn a_seed_that_was_interrupted_is_completed_by_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
