@@ -71,6 +71,64 @@ fn an_array_in_the_place_of_an_object_is_refused_and_changes_nothing() {
     assert_eq!(world(&server, &mut client), before);
 }
 
+/// Where one of a few words is due, serde_json calls what is no text bad syntax; it is JSON all the
+/// same, and its caller is to look at the rule and not at the commas.
+#[test]
+fn what_is_no_text_in_the_place_of_one_of_a_few_words_is_a_wrong_body_and_no_bad_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let before = world(&server, &mut client);
+    let orders = "/api/v1/orders".to_owned();
+    let stock = format!("/api/v1/inventory/products/{}/adjust-stock", product(0));
+    let resolve = format!("/api/v1/orders/{NOBODY}/resolve");
+    let tracking = format!("/api/v1/shipments/{NOBODY}/tracking");
+    let roles = format!("/api/v1/users/{NOBODY}/roles");
+    for wrong in [
+        json!(null),
+        json!(7),
+        json!(-7.5),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!({ "received": null, "x": 1 }),
+    ] {
+        let word = |name: &str, other: &str| json!({ name: wrong, other: "x" });
+        let adjustment = json!({ "delta": 1, "reason": wrong });
+        for (method, path, body) in [
+            ("POST", &stock, adjustment),
+            ("POST", &orders, set("/payment_method/type", wrong.clone())),
+            ("POST", &resolve, word("action", "reason")),
+            ("POST", &tracking, word("status", "location")),
+            ("PUT", &roles, json!({ "roles": [wrong] })),
+        ] {
+            let body = body.to_string();
+            let answer = client.request(method, path, &[JSON], Some(body.as_bytes()));
+            let refused = answer.problem(422, "invalid-body");
+            let said = refused["detail"].as_str().unwrap();
+            assert!(
+                !said.contains("expected value"),
+                "{path} with {body}: {said}"
+            );
+        }
+    }
+    // Neither of these is JSON, wherever it stops being it.
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for reason in ["nul", "\"x", "\"\\ud800\"", deep.as_str()] {
+        let body = format!("{{\"delta\":1,\"reason\":{reason}}}");
+        let answer = client.request("POST", &stock, &[JSON], Some(body.as_bytes()));
+        assert!(
+            matches!(answer.status, 400 | 422),
+            "{body}: {}",
+            answer.status
+        );
+        if !body.contains("[[") {
+            answer.problem(400, "malformed-body");
+        }
+    }
+    assert_eq!(world(&server, &mut client), before);
+}
+
 #[test]
 fn an_order_that_cannot_be_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ use redeliver::http::{Draining, Problem, idempotency_key};
 use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
@@ -221,21 +222,30 @@ impl Ask {
 
 /// Reads JSON: what is none is 400, what is not what was asked for is 422.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let read = serde_json::from_slice(body).map_err(|error| {
-        // The first thing that is wrong may stand before the end of the JSON.
-        let no_json = serde_json::from_slice::<IgnoredAny>(body).err();
-        match (no_json, error.classify()) {
-            (Some(error), _) => Problem::malformed(format!("the body is not JSON: {error}")),
-            // JSON that is nested too deeply is none that we read.
-            (None, Category::Syntax | Category::Eof | Category::Io) => {
-                Problem::malformed(format!("the body cannot be read: {error}"))
-            }
-            (None, Category::Data) => invalid(&error),
-        }
-    })?;
+    let read = serde_json::from_slice(body).map_err(|error| refusal::<T>(body, &error))?;
     // serde takes an array for an object, field by field; we do not.
     check_objects::<T>(body).map_err(|error| invalid(&error))?;
     Ok(read)
+}
+
+/// Why a body that is not what was asked for is refused.
+fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Problem {
+    // The first thing that is wrong may stand before the end of the JSON.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(body) {
+        return Problem::malformed(format!("the body is not JSON: {error}"));
+    }
+    if error.classify() == Category::Data {
+        return invalid(error);
+    }
+    // Where a name is due, what is neither text nor an object counts as bad syntax; of what was
+    // read without asking for anything, only what is nested too deeply does.
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) => match T::deserialize(value) {
+            Err(error) => invalid(&error),
+            Ok(_) => invalid(error),
+        },
+        Err(error) => Problem::malformed(format!("the body cannot be read: {error}")),
+    }
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> Problem {
