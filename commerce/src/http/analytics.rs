@@ -43,7 +43,11 @@ pub(super) fn routes(on: &mut Table) {
     let value = "/analytics/customers/{customer_id}/lifetime-value";
     on.get(value, ANALYST, lifetime_value)
         .about("Shows what a customer has brought in.")
-        .answers::<LifetimeValueView>(StatusCode::OK);
+        .answers::<LifetimeValueView>(StatusCode::OK)
+        .refuses(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "A sum is too large to show.",
+        );
     ranged(on.get("/analytics/conversion-funnel", ANALYST, funnel))
         .about("Shows how many products were viewed, put into carts, ordered and paid for.")
         .answers::<FunnelView>(StatusCode::OK);
@@ -53,7 +57,11 @@ pub(super) fn routes(on: &mut Table) {
         .answers::<Listing<StockLevelView>>(StatusCode::OK);
     on.get("/analytics/dashboard", ANALYST, dashboard)
         .about("Shows the figures of today, all figures, and what sold best.")
-        .answers::<DashboardView>(StatusCode::OK);
+        .answers::<DashboardView>(StatusCode::OK)
+        .refuses(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "A sum is too large to show.",
+        );
     on.get("/analytics/rebuild", OPERATOR, progress)
         .about("Shows how far a rebuild of the figures has come.")
         .answers::<RebuildView>(StatusCode::OK);

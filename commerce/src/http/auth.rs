@@ -32,11 +32,13 @@ pub(super) fn routes(on: &mut Table) {
     on.post("/auth/login", Access::Anyone, login)
         .about("Exchanges an e-mail address and its password for tokens.")
         .takes::<Login>()
-        .answers::<Tokens>(StatusCode::OK);
+        .answers::<Tokens>(StatusCode::OK)
+        .refuses(StatusCode::FORBIDDEN, "The account is locked.");
     on.post("/auth/refresh", Access::Anyone, refresh)
         .about("Exchanges a refresh token, once, for the next tokens.")
         .takes::<Refresh>()
-        .answers::<Tokens>(StatusCode::OK);
+        .answers::<Tokens>(StatusCode::OK)
+        .refuses(StatusCode::FORBIDDEN, "The account is locked.");
     on.post("/auth/logout", Access::Leaving, logout)
         .about("Ends the session of the access token if it is good, and that of a refresh token.")
         .may_take::<Logout>()

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) is_versioned: bool,
     /// It waits for the outcome when asked to: `Prefer: wait`.
     pub(super) may_wait: bool,
+    /// Problems that do not follow from what it is.
+    pub(super) refuses: Vec<(StatusCode, &'static str)>,
     segments: Vec<String>,
     /// `None` if it is answered before the table is asked.
     pub(super) route: Option<Route>,
@@ -155,6 +157,12 @@ impl Entry {
         self
     }
 
+    /// It may refuse with this, which does not follow from what it is.
+    pub(super) fn refuses(&mut self, status: StatusCode, about: &'static str) -> &mut Entry {
+        self.refuses.push((status, about));
+        self
+    }
+
     fn parameter(&mut self, place: Place, name: &'static str, about: &'static str) -> &mut Entry {
         self.parameters.push(Parameter { place, name, about });
         self
@@ -180,6 +188,7 @@ impl Entry {
             parameters: Vec::new(),
             is_versioned: false,
             may_wait: false,
+            refuses: Vec::new(),
             segments: segments(under)
                 .chain(segments(path))
                 .map(str::to_owned)

@@ -28,7 +28,8 @@ pub(super) fn routes(on: &mut Table) {
         .about("Lists what a user was told, newest first; the caller's own, or for an administrator anybody's.")
         .query("user_id", "Whose, for an administrator; `shop` is what the shop tells itself.")
         .pages()
-        .answers::<Listing<NotificationView>>(StatusCode::OK);
+        .answers::<Listing<NotificationView>>(StatusCode::OK)
+        .refuses(StatusCode::NOT_FOUND, "There is no such user, or the caller may not know of them.");
     on.get("/notifications/{notification_id}", Access::SignedIn, one)
         .about("Shows a notification.")
         .answers::<NotificationView>(StatusCode::OK);

@@ -188,6 +188,9 @@ fn responses(entry: &Entry) -> BTreeMap<String, Value> {
     for (status, about) in problems(entry) {
         responses.insert(status.to_string(), problem_response(about));
     }
+    for (status, about) in &entry.refuses {
+        responses.insert(status.as_str().to_owned(), problem_response(about));
+    }
     responses.insert(
         "default".to_owned(),
         json!({ "$ref": "#/components/responses/Problem" }),

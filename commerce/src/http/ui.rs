@@ -45,5 +45,6 @@ pub(super) fn tell_of_it(on: &mut Table) {
         .answers_as("text/css; charset=utf-8")
         .answers_as("text/javascript; charset=utf-8")
         .answers_as("text/html; charset=utf-8")
-        .answers_nothing(StatusCode::NOT_MODIFIED);
+        .answers_nothing(StatusCode::NOT_MODIFIED)
+        .refuses(StatusCode::NOT_FOUND, "The page has no such file.");
 }
