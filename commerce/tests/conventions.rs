@@ -130,6 +130,11 @@ fn every_body_that_is_asked_for_is_refused_alike_when_it_is_none() {
     let mut tried = 0;
     for (method, path, operation) in operations(&mut client) {
         let Some(body) = operation.get("requestBody") else {
+            // A body that nobody looks at would be done without.
+            assert!(
+                ["GET", "DELETE"].contains(&method.as_str()),
+                "{method} {path}"
+            );
             continue;
         };
         // Who cannot sign learns nothing about what would be read.
@@ -360,6 +365,74 @@ fn a_change_is_for_the_version_that_it_names() {
         .problem(400, "bad-request");
     let matching = [("if-match", tag.as_str())];
     assert_eq!(client.post_with(&cancel, &matching, &reason).status, 202);
+}
+
+/// Every route that changes something, also those whose things have no versions: a condition that
+/// is overlooked is a parcel sent, or money given back, that somebody wanted left alone.
+#[test]
+fn no_change_is_made_with_its_condition_overlooked() {
+    let Started { server, _dir } = start(&[]);
+    let mut client = server.client();
+    let order = order_of(&product(0), 1, "tok_ok");
+    let placed = client.post_with(ORDERS, &[("prefer", "wait=20")], &order);
+    let order_id = placed.expect(200)["id"].as_str().unwrap().to_owned();
+    let shipment = format!("/api/v1/shipments/order/{order_id}");
+    let shipment = client.get(&shipment).expect(200)["id"].clone();
+    let dispatch = format!("/api/v1/shipments/{}/dispatch", shipment.as_str().unwrap());
+    let stock = format!("/api/v1/inventory/products/{}/adjust-stock", product(0));
+    let received = json!({ "delta": 1, "reason": "received" });
+    for (path, body) in [(&dispatch, json!({})), (&stock, received)] {
+        let seven = [("if-match", "\"7\"")];
+        let refused = client.post_with(path, &seven, &body).expect(412);
+        assert!(refused["detail"].as_str().unwrap().contains("no versions"));
+        let unreadable = [("if-match", "7")];
+        client.post_with(path, &unreadable, &body).expect(400);
+        // It is there, and no version of it is named.
+        client
+            .post_with(path, &[("if-match", "*")], &body)
+            .expect(200);
+    }
+    let mut tried = 0;
+    for (method, path, operation) in operations(&mut client) {
+        if method == "GET" || has_parameter(&operation, "If-Match") {
+            continue;
+        }
+        tried += 1;
+        let headers = [JSON, ("if-match", "\"7\"")];
+        let answer = client.request(&method, &path, &headers, Some(b"{}"));
+        assert_eq!(answer.status, 412, "{method} {path}");
+        let said = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(said.contains("without If-Match"), "{method} {path}: {said}");
+        assert!(operation["responses"]["412"].is_object(), "{method} {path}");
+    }
+    assert!(tried > 15, "{tried}");
+}
+
+/// A coded body was read as if it were plain: what a proxy had compressed was called no JSON, and
+/// what only said so was done.
+#[test]
+fn a_body_in_a_coding_is_refused_as_one() {
+    let Started { server, _dir } = start(&[]);
+    let mut client = server.client();
+    let mut tried = 0;
+    for (method, path, operation) in operations(&mut client) {
+        if operation.get("requestBody").is_none() {
+            continue;
+        }
+        tried += 1;
+        for coding in ["gzip", "identity, br", "x-of-ours"] {
+            let headers = [JSON, ("content-encoding", coding)];
+            let answer = client.request(&method, &path, &headers, Some(b"{}"));
+            let refused = answer.problem(415, "unsupported-media-type");
+            let said = refused["detail"].as_str().unwrap();
+            assert!(said.contains("Content-Encoding"), "{method} {path}: {said}");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        }
+    }
+    assert!(tried > 15, "{tried}");
+    let plain = [("content-encoding", "identity")];
+    let order = order_of(&product(0), 1, "tok_ok");
+    client.post_with(ORDERS, &plain, &order).expect(202);
 }
 
 #[test]

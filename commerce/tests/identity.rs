@@ -306,7 +306,13 @@ async fn guesses_at_the_same_time_are_no_more_than_one_after_the_other() {
     // Who has found a session open does not get more guesses either.
     let user_id = grace.id;
     let identity = shop.identity();
-    identity.call(UnlockAccount { user_id }).await.unwrap();
+    identity
+        .call(UnlockAccount {
+            user_id,
+            if_version: None,
+        })
+        .await
+        .unwrap();
     let before = shop.accounts.passwords.compared();
     let mut tasks = JoinSet::new();
     for _ in 0..20 {
@@ -315,7 +321,7 @@ async fn guesses_at_the_same_time_are_no_more_than_one_after_the_other() {
             let new = Password::new("another good password");
             let change = shop
                 .accounts
-                .password_change(user_id, Password::new(WRONG), new);
+                .password_change(user_id, None, Password::new(WRONG), new);
             let (command, _turn) = change.await.unwrap();
             shop.identity().call(command).await.unwrap()
         });
@@ -516,6 +522,41 @@ fn a_profile_changes_for_who_has_seen_it_last() {
     client
         .log_in("amazing@example.com", CUSTOMER_PASSWORD)
         .expect(200);
+}
+
+/// A user has a version, so a password and a lockout are for the one that was seen. A change that
+/// is refused for that counts as no guess.
+#[test]
+fn a_password_and_an_unlocking_are_for_the_version_of_the_user_that_they_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (id, mut grace) = server.customer(EMAIL);
+    let mut admin = server.client();
+    let user = user_path(&id);
+    let stale = [("if-match", "\"7\"")];
+    let (unlock, password) = (format!("{user}/unlock"), format!("{user}/password"));
+    let body = |current: &str| json!({ "current_password": current, "new_password": "quite another password" });
+    for _ in 0..10 {
+        grace
+            .post_with(&password, &stale, &body(WRONG))
+            .problem(412, "rejected/version-changed");
+    }
+    grace
+        .post_with(&password, &stale, &body(CUSTOMER_PASSWORD))
+        .expect(412);
+    admin.post_with(&unlock, &stale, &json!({})).expect(412);
+    let tag = admin.get(&user).header("etag").unwrap().to_owned();
+    let present = [("if-match", tag.as_str())];
+    for unreadable in [b"{".as_slice(), b"[]", b"{\"bogus\":1}"] {
+        let json = [("content-type", "application/json")];
+        let answer = admin.request("POST", &unlock, &json, Some(unreadable));
+        assert!([400, 422].contains(&answer.status), "{}", answer.status);
+    }
+    admin.request("POST", &unlock, &present, None).expect(200);
+    let any = [("if-match", "*")];
+    admin.post_with(&unlock, &any, &json!({})).expect(200);
+    let changed = grace.post_with(&password, &present, &body(CUSTOMER_PASSWORD));
+    assert_eq!(changed.status, 204);
 }
 
 #[test]

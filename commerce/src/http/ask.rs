@@ -14,10 +14,11 @@ use serde_json::error::Category;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
 use utoipa::{PartialSchema, ToSchema};
-use warp::http::header::{CONTENT_TYPE, IF_MATCH};
+use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, Method, StatusCode};
 
 use super::caller::Caller;
+use super::conditions;
 use crate::app::Shop;
 use crate::money::{Currency, Money};
 use crate::page::{PAGE_ROWS_MAX, Page};
@@ -129,6 +130,22 @@ impl Ask {
         })
     }
 
+    /// Refuses what would be done with a condition or a coding of the body overlooked. Routes of
+    /// what has versions look at `If-Match` themselves.
+    pub(super) fn check_conditions(&self, has_versions: bool) -> Result<(), Problem> {
+        if self.method == Method::GET {
+            return Ok(());
+        }
+        if !self.body.is_empty() {
+            conditions::not_coded(&self.headers)?;
+        }
+        if has_versions {
+            Ok(())
+        } else {
+            conditions::no_versions(&self.headers)
+        }
+    }
+
     /// The body, which must be there.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         self.check_media_type()?;
@@ -160,21 +177,7 @@ impl Ask {
     /// The versions that `If-Match` names: the caller's change is for one of them and no other.
     /// `None` is any, as without the header; a list without a version of ours fits none.
     pub(super) fn if_version(&self) -> Result<Option<Vec<u64>>, Problem> {
-        let values: Vec<_> = self.headers.get_all(IF_MATCH).iter().collect();
-        if values.is_empty() {
-            return Ok(None);
-        }
-        let texts: Option<Vec<&str>> = values.iter().map(|value| value.to_str().ok()).collect();
-        // Several headers are one list.
-        let text = texts.unwrap_or_default().join(",");
-        if text.trim() == "*" {
-            return Ok(None);
-        }
-        versions(&text).map(Some).ok_or_else(|| {
-            Problem::bad_request(
-                "send entity tags in If-Match as they stood in ETag, with a comma between two, or *",
-            )
-        })
+        conditions::if_version(&self.headers)
     }
 
     /// Sends a command: once, if the caller gave a key.
@@ -257,71 +260,8 @@ fn invalid(error: &dyn std::fmt::Display) -> Problem {
     .detail(format!("{error}; correct it and send it again"))
 }
 
-/// The versions in a list of entity tags; `None` if it is no such list. A tag that is weak or none
-/// of ours is no version: `If-Match` compares strongly (RFC 9110).
-fn versions(list: &str) -> Option<Vec<u64>> {
-    let between = |c| matches!(c, ' ' | '\t' | ',');
-    let mut versions = Vec::new();
-    let mut rest = list.trim_start_matches(between);
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let weak = rest.strip_prefix("W/");
-        let (tag, after) = weak.unwrap_or(rest).strip_prefix('"')?.split_once('"')?;
-        let version = tag.parse().ok();
-        // One version has one tag: `"07"` and `"+7"` are not the seventh.
-        let version = version.filter(|version: &u64| version.to_string() == tag);
-        if weak.is_none() {
-            versions.extend(version);
-        }
-        let after = after.trim_start_matches([' ', '\t']);
-        if !after.is_empty() && !after.starts_with(',') {
-            return None;
-        }
-        rest = after.trim_start_matches(between);
-    }
-    Some(versions)
-}
-
 /// What a caller wrote, short enough to repeat.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 64;
     text.chars().take(CHARS_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn every_strong_tag_of_a_list_counts_and_no_weak_or_foreign_one_does() {
-        for (list, found) in [
-            (r#""5""#, &[5][..]),
-            (r#""1", "2""#, &[1, 2]),
-            (" ,\t\"1\" ,, W/\"2\",\"3\", ", &[1, 3]),
-            (r#"W/"5""#, &[]),
-            (r#""theirs", "a,b", """#, &[]),
-            (r#""07", "+7", "-7", "99999999999999999999""#, &[]),
-        ] {
-            assert_eq!(versions(list).unwrap(), found, "{list}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_list_of_entity_tags_is_not_guessed_at() {
-        for list in [
-            "",
-            " , ",
-            "5",
-            "*",
-            r#""5"#,
-            r#""5" "6""#,
-            r#"*, "5""#,
-            r#"w/"5""#,
-        ] {
-            assert_eq!(versions(list), None, "{list}");
-        }
-    }
 }

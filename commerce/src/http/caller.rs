@@ -7,10 +7,11 @@
 use redeliver::http::Problem;
 use uuid::Uuid;
 use warp::http::header::AUTHORIZATION;
-use warp::http::{HeaderMap, StatusCode};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
+use super::conditions;
 use super::table::Access;
 use crate::app::Shop;
 use crate::identity::Role;
@@ -153,20 +154,26 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// Lets only operators pass to what is below `/admin`.
+/// Lets only operators pass to what is below `/admin`, with nothing that would be overlooked there.
 pub(super) fn operator(shop: Shop) -> impl Filter<Extract = (), Error = Rejection> + Clone {
     warp::path::full()
+        .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and_then(move |path: FullPath, headers: HeaderMap| {
+        .and_then(move |path: FullPath, method: Method, headers: HeaderMap| {
             let shop = shop.clone();
             async move {
                 if !path.as_str().starts_with("/admin/") {
                     return Err(warp::reject::not_found());
                 }
-                Caller::admitted(&shop, &headers, Access::Only(Role::Operator))
-                    .await
-                    .map(|_| ())
-                    .map_err(warp::reject::custom)
+                let admitted =
+                    Caller::admitted(&shop, &headers, Access::Only(Role::Operator)).await;
+                let checked = match admitted {
+                    Err(problem) => Err(problem),
+                    Ok(_) if method == Method::GET => Ok(()),
+                    Ok(_) => conditions::not_coded(&headers)
+                        .and_then(|()| conditions::no_versions(&headers)),
+                };
+                checked.map_err(warp::reject::custom)
             }
         })
         .untuple_one()

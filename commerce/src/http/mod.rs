@@ -22,6 +22,7 @@ mod backup;
 mod caller;
 mod cart;
 mod catalog;
+mod conditions;
 mod cors;
 mod docs;
 mod entry;
@@ -153,7 +154,10 @@ fn services(
                                 peer,
                                 body,
                             };
-                            (found.route)(ask).await
+                            match ask.check_conditions(found.has_versions) {
+                                Ok(()) => (found.route)(ask).await,
+                                Err(problem) => Err(problem),
+                            }
                         }
                     };
                     let mut response = answer.unwrap_or_else(Problem::into_response);

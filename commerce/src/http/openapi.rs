@@ -236,8 +236,17 @@ fn problems(entry: &Entry) -> Vec<(u16, &'static str)> {
             412,
             "It has another version than `If-Match` says.",
         ),
+        (
+            !entry.is_versioned && entry.is_change(),
+            412,
+            "It has no versions that `If-Match` could be compared with.",
+        ),
         (takes, 413, "The body is too large."),
-        (takes, 415, "The body is no `application/json`."),
+        (
+            takes,
+            415,
+            "The body is no `application/json`, or it is coded.",
+        ),
         (checks_rules, 422, "The request breaks a rule."),
         (true, 429, "The caller has used up its share for now."),
         (true, 503, "The shop cannot take it now."),

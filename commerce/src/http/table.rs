@@ -49,6 +49,8 @@ pub(super) struct Found {
     pub(super) access: Access,
     /// Whether it honours an idempotency key.
     pub(super) is_idempotent: bool,
+    /// Whether it compares versions with `If-Match`.
+    pub(super) has_versions: bool,
 }
 
 macro_rules! methods {
@@ -152,6 +154,7 @@ impl Table {
                     captured,
                     access: entry.access,
                     is_idempotent: entry.is_idempotent(),
+                    has_versions: entry.is_versioned,
                 }));
             }
         }

@@ -8,7 +8,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::answer;
-use super::ask::{Ask, Ignored};
+use super::ask::{Ask, Ignored, Nothing};
 use super::auth::{locked, problem};
 use super::table::{Access, Answer, Table};
 use crate::identity::accounts::{ContactChange, Profile};
@@ -40,9 +40,16 @@ pub(super) fn routes(on: &mut Table) {
     )
     .about("Gives the caller another password and ends all their sessions.")
     .takes::<PasswordChange>()
-    .answers_nothing(StatusCode::NO_CONTENT);
+    .versioned()
+    .answers_nothing(StatusCode::NO_CONTENT)
+    .refuses(
+        StatusCode::FORBIDDEN,
+        "The present password is another one, or the account is locked.",
+    );
     on.post("/users/{user_id}/unlock", Access::Only(Role::Admin), unlock)
         .about("Lets a user sign in again who was locked out.")
+        .may_take::<Nothing>()
+        .versioned()
         .answers::<User>(StatusCode::OK);
     on.put(
         "/users/{user_id}/roles",
@@ -187,8 +194,9 @@ async fn change_password(ask: Ask) -> Answer {
         current_password,
         new_password,
     } = ask.json()?;
+    let if_version = ask.if_version()?;
     let accounts = &ask.shop.accounts;
-    let command = accounts.password_change(user_id, current_password, new_password);
+    let command = accounts.password_change(user_id, if_version, current_password, new_password);
     let (command, turn) = command.await.map_err(problem)?;
     let answered = ask.send(ask.shop.identity(), command).await?;
     drop(turn);
@@ -205,7 +213,12 @@ async fn change_password(ask: Ask) -> Answer {
 }
 
 async fn unlock(ask: Ask) -> Answer {
-    let command = UnlockAccount { user_id: ask.id()? };
+    let user_id = ask.id()?;
+    let Nothing {} = ask.json_or_nothing()?;
+    let command = UnlockAccount {
+        user_id,
+        if_version: ask.if_version()?,
+    };
     let answered = ask.send(ask.shop.identity(), command).await?;
     show_answered(&ask, answered)
 }

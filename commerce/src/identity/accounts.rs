@@ -304,6 +304,7 @@ impl Accounts {
     pub async fn password_change(
         &self,
         user_id: UserId,
+        if_version: Option<Vec<u64>>,
         current: Password,
         new: Password,
     ) -> Result<(ChangePassword, Turn), AccountError> {
@@ -327,6 +328,7 @@ impl Accounts {
         let credential = self.passwords.hash(new).await?;
         let command = ChangePassword {
             user_id,
+            if_version,
             shown: proof
                 .filter(|_| matches)
                 .map(|proof| proof.credential_version),

@@ -13,6 +13,7 @@ use super::tables::{LOCKOUTS, LOCKOUTS_BY_END, Lockout, USERS};
 use super::users::{find, user_of, view};
 use crate::ids::UserId;
 use crate::privacy::Fingerprint;
+use crate::version::unchanged;
 
 /// Rows that are over, removed with each failure: more than a failure adds.
 const SWEPT_ROWS: usize = 4;
@@ -137,9 +138,15 @@ impl Identity {
         unlock: UnlockAccount,
         cx: &mut Context<Self>,
     ) -> Result<UserView, Rejection> {
-        let user = find(unlock.user_id, cx)?;
+        let id = unlock.user_id;
+        let user = find(id, cx)?;
+        unchanged(
+            &format!("user {id}"),
+            user.version,
+            unlock.if_version.as_deref(),
+        )?;
         self.forget_failures(user.email, cx)?;
-        view(unlock.user_id, user, cx)
+        view(id, user, cx)
     }
 
     pub(super) fn lockout_over(

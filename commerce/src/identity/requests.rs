@@ -129,6 +129,8 @@ pub struct EndSession {
 pub struct ChangePassword {
     /// Whose.
     pub user_id: UserId,
+    /// The versions the caller means, if it matters.
+    pub if_version: Option<Vec<u64>>,
     /// Which password was shown; `None` if it was a wrong one.
     pub shown: Option<u64>,
     /// What passwords are compared with from now on.
@@ -169,6 +171,8 @@ pub struct UpdateProfile {
 pub struct UnlockAccount {
     /// Whom.
     pub user_id: UserId,
+    /// The versions the caller means, if it matters.
+    pub if_version: Option<Vec<u64>>,
 }
 
 /// Says what a user may do.

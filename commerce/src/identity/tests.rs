@@ -284,7 +284,10 @@ fn a_lock_holds_for_sessions_that_are_open_until_a_person_ends_it() {
         next: hash(),
     });
     assert_eq!(*refreshed.reply(), RefreshOutcome::Locked { until });
-    let turn = kit.command(UnlockAccount { user_id: id(BOB) });
+    let turn = kit.command(UnlockAccount {
+        user_id: id(BOB),
+        if_version: None,
+    });
     assert_eq!(turn.reply().locked_until, None);
     assert_eq!(turn.published_names(), ["user-account-unlocked"]);
     assert_eq!(turn.timers_cancelled(), 1);
@@ -297,9 +300,15 @@ fn a_lock_holds_for_sessions_that_are_open_until_a_person_ends_it() {
 #[test]
 fn unlocking_who_is_not_locked_changes_nothing_and_nobody_cannot_be_unlocked() {
     let mut kit = kit_with_bob();
-    let turn = kit.command(UnlockAccount { user_id: id(BOB) });
+    let turn = kit.command(UnlockAccount {
+        user_id: id(BOB),
+        if_version: None,
+    });
     assert!(turn.reply().locked_until.is_none() && turn.is_quiet());
-    let turn = kit.command(UnlockAccount { user_id: id(9) });
+    let turn = kit.command(UnlockAccount {
+        user_id: id(9),
+        if_version: None,
+    });
     assert_eq!(turn.rejection().code, "no_such_user");
 }
 
@@ -415,6 +424,7 @@ fn change(kit: &ServiceKit<Identity>, shown: Option<u64>) -> ChangePassword {
     let keyring = &kit.service().keyring;
     let credential = Credential("$argon2id$ another".into());
     ChangePassword {
+        if_version: None,
         user_id: id(BOB),
         shown,
         credential: keyring.seal(id(BOB), &credential).unwrap(),
