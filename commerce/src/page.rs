@@ -1,7 +1,8 @@
 //! Pages: how every list is asked for and answered.
 //!
 //! A cursor is the last key of a page, written in letters and digits; it means nothing to the
-//! caller, and one that is made up can only skip rows of the same list.
+//! caller, and one that is made up can only skip rows of the same list. Over HTTP the gateway adds
+//! which list it is of, so that none is used for another list or other filters.
 
 use std::borrow::Cow;
 

@@ -203,7 +203,9 @@ fn figures_agree_with_the_ledger_and_the_stock_also_when_they_are_counted_again(
     );
     assert!(top["next_cursor"].is_string());
     let ever = analytics(&mut client, "/products/top-selling?from=2020-01-01&limit=2");
-    assert_eq!(ever, top);
+    // The cursors are of two lists.
+    assert_eq!(ever["items"], top["items"]);
+    assert!(ever["next_cursor"].is_string());
     let before = analytics(&mut client, "/products/top-selling?to=2020-01-01");
     assert_eq!(before, json!({ "items": [], "next_cursor": null }));
     let funnel = analytics(&mut client, "/conversion-funnel");

@@ -435,6 +435,58 @@ fn a_body_in_a_coding_is_refused_as_one() {
     client.post_with(ORDERS, &plain, &order).expect(202);
 }
 
+/// A page of one list was asked for with the cursor of another, and was empty: whoever reads on
+/// took it for the end.
+#[test]
+fn a_cursor_goes_on_in_its_own_list_alone() {
+    let Started { server, _dir } = start(&[]);
+    let mut client = server.client();
+    let wait = [("prefer", "wait=20")];
+    for _ in 0..2 {
+        let order = order_of(&product(0), 1, "tok_ok");
+        client.post_with(ORDERS, &wait, &order).expect(200);
+    }
+    for (list, others) in [
+        (
+            "/api/v1/orders?status=confirmed",
+            &["/api/v1/orders?status=cancelled", "/api/v1/orders?status="][..],
+        ),
+        (
+            "/api/v1/catalog/products?q=mug",
+            &[
+                "/api/v1/catalog/products?q=tea",
+                "/api/v1/catalog/products?min_price=1&q=mug",
+                "/api/v1/inventory/products?q=mug",
+            ],
+        ),
+        (
+            "/api/v1/analytics/products/top-selling?by=units",
+            &["/api/v1/analytics/products/top-selling?by=revenue"],
+        ),
+    ] {
+        // Sold is only what left; that list may have no second page.
+        let page = client.get(&format!("{list}&limit=1")).expect(200);
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            assert!(list.contains("top-selling"), "{list}");
+            continue;
+        };
+        let next = client.get(&format!("{list}&limit=2&cursor={cursor}"));
+        assert_ne!(next.expect(200)["items"][0], page["items"][0], "{list}");
+        for other in others {
+            let answer = client.get(&format!("{other}&limit=1&cursor={cursor}"));
+            let refused = answer.expect(422);
+            assert_eq!(refused["code"], "invalid_cursor", "{other}");
+        }
+    }
+    // What is said beside the filters makes no other list, nor does their order.
+    let page = client
+        .get("/api/v1/catalog/products?limit=1&q=mug&min_price=1&x=1")
+        .expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let next = format!("/api/v1/catalog/products?cursor={cursor}&min_price=1&q=mug&category=");
+    client.get(&next).expect(200);
+}
+
 #[test]
 fn who_asks_too_often_is_told_when_to_come_back() {
     let Started { server, _dir } = start(&[("COMMERCE_HTTP_REQUESTS_PER_S", "3")]);

@@ -91,13 +91,13 @@ async fn summary(ask: Ask) -> Answer {
 async fn daily(ask: Ask) -> Answer {
     let (range, page) = (range(&ask)?, ask.page()?);
     let query = RevenueByDay { range, page };
-    answer::ok(&ask.query(ask.shop.analytics(), query).await?)
+    ask.show_page(ask.query(ask.shop.analytics(), query).await?)
 }
 
 async fn monthly(ask: Ask) -> Answer {
     let (range, page) = (range(&ask)?, ask.page()?);
     let query = RevenueByMonth { range, page };
-    answer::ok(&ask.query(ask.shop.analytics(), query).await?)
+    ask.show_page(ask.query(ask.shop.analytics(), query).await?)
 }
 
 async fn top_selling(ask: Ask) -> Answer {
@@ -112,7 +112,7 @@ async fn top_selling(ask: Ask) -> Answer {
     };
     let (range, page) = (range(&ask)?, ask.page()?);
     let query = TopSelling { range, by, page };
-    answer::ok(&ask.query(ask.shop.analytics(), query).await?)
+    ask.show_page(ask.query(ask.shop.analytics(), query).await?)
 }
 
 async fn lifetime_value(ask: Ask) -> Answer {
@@ -129,8 +129,8 @@ async fn funnel(ask: Ask) -> Answer {
 
 async fn stock(ask: Ask) -> Answer {
     let page = ask.page()?;
-    answer::ok(
-        &ask.query(ask.shop.analytics(), StockLevels { page })
+    ask.show_page(
+        ask.query(ask.shop.analytics(), StockLevels { page })
             .await?,
     )
 }

@@ -6,9 +6,11 @@ use std::str::FromStr;
 use bytes::Bytes;
 use redeliver::codec::check_objects;
 use redeliver::http::{Draining, Problem, idempotency_key};
-use redeliver::{Answered, Command, IdempotencyKey, Query, Service, ServiceHandle, TraceContext};
-use serde::Deserialize;
+use redeliver::{
+    Answered, Command, IdempotencyKey, Query, Rejection, Service, ServiceHandle, TraceContext,
+};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::error::Category;
 use utoipa::openapi::RefOr;
@@ -18,10 +20,14 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderMap, Method, StatusCode};
 
 use super::caller::Caller;
-use super::conditions;
+use super::table::Answer;
+use super::{answer, conditions};
 use crate::app::Shop;
 use crate::money::{Currency, Money};
-use crate::page::{PAGE_ROWS_MAX, Page};
+use crate::page::{Listing, PAGE_ROWS_MAX, Page, to_hex};
+
+/// Enough that no cursor is taken for another list's by chance.
+const LIST_MARK_BYTES: usize = 6;
 
 /// A request.
 pub(super) struct Ask {
@@ -32,6 +38,8 @@ pub(super) struct Ask {
     pub(super) captured: Vec<String>,
     /// Whether the route honours an idempotency key; others do not look at it.
     pub(super) is_idempotent: bool,
+    /// The parameters that say which list is shown.
+    pub(super) filters: Vec<&'static str>,
     pub(super) query: String,
     pub(super) headers: HeaderMap,
     pub(super) draining: Draining,
@@ -124,10 +132,48 @@ impl Ask {
                 )
             }
         };
+        let cursor = self.said("cursor").map(|cursor| self.own(cursor));
         Ok(Page {
             limit,
-            cursor: self.said("cursor"),
+            cursor: cursor.transpose()?,
         })
+    }
+
+    /// Answers with a page of this list, whose cursor goes on in this list alone.
+    pub(super) fn show_page<T: Serialize>(&self, mut page: Listing<T>) -> Answer {
+        if let Some(cursor) = &mut page.next_cursor {
+            cursor.push_str(&self.list_mark());
+        }
+        answer::ok(&page)
+    }
+
+    /// A cursor as it came from this list: where a page begins in another list is nowhere in this
+    /// one, and a page from nowhere would look like the end.
+    fn own(&self, mut cursor: String) -> Result<String, Problem> {
+        let mark = self.list_mark();
+        let Some(bare) = cursor.strip_suffix(&mark) else {
+            return Err(Rejection::invalid(
+                "invalid_cursor",
+                "cursor is none of this list with these filters; start again without it",
+            )
+            .into());
+        };
+        cursor.truncate(bare.len());
+        Ok(cursor)
+    }
+
+    /// What a cursor knows its list by: where it is, and what it leaves out.
+    fn list_mark(&self) -> String {
+        let mut list = self.path.clone();
+        for name in &self.filters {
+            if let Some(value) = self.parameter(name) {
+                // No value can look like the end of one and the next name.
+                let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                list.push_str(&format!("&{name}={value}"));
+            }
+        }
+        let digest = self.shop.keyring.digest("list", list.as_bytes());
+        to_hex(&digest.0[..LIST_MARK_BYTES])
     }
 
     /// Refuses what would be done with a condition or a coding of the body overlooked. Routes of

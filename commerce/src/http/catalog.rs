@@ -139,7 +139,7 @@ async fn list(ask: Ask) -> Answer {
         status,
         page: ask.page()?,
     };
-    answer::ok(&ask.query(ask.shop.catalog(), query).await?)
+    ask.show_page(ask.query(ask.shop.catalog(), query).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -163,8 +163,8 @@ async fn by_sku(ask: Ask) -> Answer {
 
 async fn categories(ask: Ask) -> Answer {
     let page = ask.page()?;
-    answer::ok(
-        &ask.query(ask.shop.catalog(), CategoriesList { page })
+    ask.show_page(
+        ask.query(ask.shop.catalog(), CategoriesList { page })
             .await?,
     )
 }
@@ -319,7 +319,7 @@ async fn prices(ask: Ask) -> Answer {
         product_id: ask.id()?,
         page: ask.page()?,
     };
-    answer::ok(&ask.query(ask.shop.catalog(), query).await?)
+    ask.show_page(ask.query(ask.shop.catalog(), query).await?)
 }
 
 /// A body that says nothing.

@@ -83,6 +83,9 @@ pub(super) enum Place {
     Header,
 }
 
+/// The parameters of every list.
+const PAGING: [&str; 2] = ["limit", "cursor"];
+
 /// What a route says of itself, one statement after the other.
 impl Entry {
     /// What the route does, in one line.
@@ -209,6 +212,16 @@ impl Entry {
             && self.is_change()
             && self.access != Access::Signed
             && !self.path.starts_with(AUTH)
+    }
+
+    /// The parameters that say which list it shows.
+    pub(super) fn filters(&self) -> Vec<&'static str> {
+        let queries = self.parameters.iter();
+        queries
+            .filter(|parameter| parameter.place == Place::Query)
+            .map(|parameter| parameter.name)
+            .filter(|name| !PAGING.contains(name))
+            .collect()
     }
 
     /// The service it belongs to.

@@ -55,12 +55,12 @@ pub(super) fn routes(on: &mut Table) {
 
 async fn list(ask: Ask) -> Answer {
     let page = ask.page()?;
-    answer::ok(&ask.query(ask.shop.inventory(), StockList { page }).await?)
+    ask.show_page(ask.query(ask.shop.inventory(), StockList { page }).await?)
 }
 
 async fn low(ask: Ask) -> Answer {
     let page = ask.page()?;
-    answer::ok(&ask.query(ask.shop.inventory(), LowStock { page }).await?)
+    ask.show_page(ask.query(ask.shop.inventory(), LowStock { page }).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -77,7 +77,7 @@ async fn reservations(ask: Ask) -> Answer {
     ask.query(inventory.clone(), StockOfProduct { product_id })
         .await?;
     let query = ReservationsOfProduct { product_id, page };
-    answer::ok(&ask.query(inventory, query).await?)
+    ask.show_page(ask.query(inventory, query).await?)
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -148,6 +148,7 @@ fn services(
                                 path: path.as_str().to_owned(),
                                 captured: found.captured,
                                 is_idempotent: found.is_idempotent,
+                                filters: found.filters,
                                 query,
                                 headers,
                                 draining,

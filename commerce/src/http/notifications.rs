@@ -119,7 +119,7 @@ async fn list(ask: Ask) -> Answer {
         }
     };
     let query = NotificationsOf { user_id, page };
-    answer::ok(&ask.query(ask.shop.notification(), query).await?)
+    ask.show_page(ask.query(ask.shop.notification(), query).await?)
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -209,7 +209,7 @@ impl From<TemplateRewritten> for TemplateText {
 async fn templates(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = TemplatesList { page };
-    answer::ok(&ask.query(ask.shop.notification(), query).await?)
+    ask.show_page(ask.query(ask.shop.notification(), query).await?)
 }
 
 async fn write(ask: Ask) -> Answer {

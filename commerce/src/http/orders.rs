@@ -115,7 +115,7 @@ async fn list(ask: Ask) -> Answer {
         page,
     };
     let orders = ask.query(ask.shop.order(), query).await?;
-    answer::ok(&orders.map(|order| shown(&ask, order)))
+    ask.show_page(orders.map(|order| shown(&ask, order)))
 }
 
 async fn one(ask: Ask) -> Answer {
@@ -131,7 +131,7 @@ async fn timeline(ask: Ask) -> Answer {
         customer_id: whose(&ask),
         page: ask.page()?,
     };
-    answer::ok(&ask.query(ask.shop.order(), query).await?)
+    ask.show_page(ask.query(ask.shop.order(), query).await?)
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -74,14 +74,14 @@ async fn pending(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = PendingShipments { page };
     let shipments = ask.query(ask.shop.shipping(), query).await?;
-    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
+    ask.show_page(shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn delayed(ask: Ask) -> Answer {
     let page = ask.page()?;
     let query = DelayedShipments { page };
     let shipments = ask.query(ask.shop.shipping(), query).await?;
-    answer::ok(&shipments.map(|shipment| shown(&ask, shipment)))
+    ask.show_page(shipments.map(|shipment| shown(&ask, shipment)))
 }
 
 async fn one(ask: Ask) -> Answer {

@@ -51,6 +51,8 @@ pub(super) struct Found {
     pub(super) is_idempotent: bool,
     /// Whether it compares versions with `If-Match`.
     pub(super) has_versions: bool,
+    /// The parameters that say which list it shows.
+    pub(super) filters: Vec<&'static str>,
 }
 
 macro_rules! methods {
@@ -155,6 +157,7 @@ impl Table {
                     access: entry.access,
                     is_idempotent: entry.is_idempotent(),
                     has_versions: entry.is_versioned,
+                    filters: entry.filters(),
                 }));
             }
         }
