@@ -110,8 +110,8 @@ fn the_shop_that_is_restored_is_the_shop_that_was_backed_up() {
 #[test]
 fn a_shop_at_work_is_backed_up_by_its_operators_where_it_was_told() {
     let dir = tempfile::tempdir().unwrap();
-    let to = dir.path().join("backups");
-    fs::create_dir(&to).unwrap();
+    // Nobody has made it.
+    let to = dir.path().join("of-the-shop").join("backups");
     let variable = ("COMMERCE_HTTP_BACKUP_DIR", to.to_str().unwrap());
     let server = Server::with(&dir.path().join("data"), &[], &[variable]);
     let mut client = server.client();
@@ -201,4 +201,21 @@ fn the_shop_has_the_commands_of_redeliver_with_its_exit_codes() {
             .unwrap()
             .contains(&json!("keys"))
     );
+}
+
+#[test]
+fn a_directory_for_backups_that_cannot_be_made_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let to = file.join("backups");
+    let variable = ("COMMERCE_HTTP_BACKUP_DIR", to.to_str().unwrap());
+    let server = Server::with(&dir.path().join("data"), &["--no-seed"], &[variable]);
+    let refused = server
+        .client()
+        .post("/admin/backup", &json!({ "to": "live-1" }));
+    let refused = refused.problem(500, "no-backup-directory");
+    let said = refused["detail"].as_str().unwrap();
+    assert!(said.contains(to.to_str().unwrap()), "{said}");
+    assert!(said.contains("http.backup_dir"), "{said}");
 }

@@ -84,7 +84,7 @@ pub fn routes(
         .or(server::health(system.clone()))
         .or(server::metrics(system.clone()))
         .or(caller::operator(shop.clone())
-            .and(server::admin(system.clone()).or(server::backups(system, backups))))
+            .and(server::admin(system.clone()).or(backup::into(system, backups))))
         .or(ui::dashboard())
         .or(services(shop, table, limits));
     // Refusals too are answers that a page may look at.
