@@ -289,3 +289,25 @@ fn what_is_asked_wrongly_is_refused_and_what_is_unknown_is_nothing() {
     let rebuild = client.post("/api/v1/analytics/rebuild", &unknown);
     assert_eq!(rebuild.status, 422);
 }
+
+/// Who asks for a head sees no product. The heads are asked for first, so that had they counted,
+/// they would have been counted by the time that the others are.
+#[test]
+fn head_is_no_view_of_a_product() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let path = |place| format!("/api/v1/catalog/products/{}", product(place));
+    for place in 0..5 {
+        let head = client.request("HEAD", &path(place), &[], None);
+        assert_eq!(head.status, 200);
+    }
+    let funnel = "/api/v1/analytics/conversion-funnel";
+    for (views, place) in [(1, 5), (2, 6)] {
+        client.get(&path(place)).expect(200);
+        let seen = until(&mut client, funnel, |funnel| {
+            funnel["viewed"].as_u64().unwrap() >= views
+        });
+        assert_eq!(seen["viewed"], views);
+    }
+}

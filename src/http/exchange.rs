@@ -68,12 +68,14 @@ async fn routed(
     }
     // HEAD is GET without the body, and it is hyper that leaves the body out: routes need not
     // know of it.
-    if request.method() == Method::HEAD {
+    let head_only = request.method() == Method::HEAD;
+    if head_only {
         *request.method_mut() = Method::GET;
     }
     let allowed = Allowed::default();
     request.extensions_mut().insert(Arc::new(Told {
         peer,
+        head_only,
         id: id.clone(),
         draining: Draining(shared.draining.clone()),
         allowed: allowed.clone(),

@@ -25,6 +25,8 @@ pub struct Draining(pub CancellationToken);
 pub(super) struct Told {
     /// Where it comes from. Behind a proxy this is the proxy.
     pub(super) peer: SocketAddr,
+    /// Whether it was `HEAD`, which routes see as `GET`.
+    pub(super) head_only: bool,
     pub(super) id: RequestId,
     pub(super) draining: Draining,
     pub(super) allowed: Allowed,
@@ -109,6 +111,12 @@ pub fn method(wanted: Method) -> impl Filter<Extract = (), Error = Rejection> + 
 /// The address of the other end of the connection; `None` when the routes run in another server.
 pub fn peer() -> impl Filter<Extract = (Option<SocketAddr>,), Error = Infallible> + Copy {
     told(|told| told.peer)
+}
+
+/// Whether the caller asked with `HEAD`, which routes see as `GET`: it wants to know what an answer
+/// would be and not what it says. `false` when the routes run in another server.
+pub fn head_only() -> impl Filter<Extract = (bool,), Error = Infallible> + Copy {
+    told(|told| told.head_only).map(|head_only: Option<bool>| head_only.unwrap_or_default())
 }
 
 /// The id of the request; empty when the routes run in another server.

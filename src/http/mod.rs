@@ -60,7 +60,7 @@ pub use events::{
     EventStreams, EventStreamsConfig, EventView, EveryEvent, Show, Shown, events, every_event,
     resume_after,
 };
-pub use extract::{Draining, RequestId, draining, method, peer, request_id};
+pub use extract::{Draining, RequestId, draining, head_only, method, peer, request_id};
 pub use facade::{Principal, facade, facade_for};
 pub use health::health;
 pub use host::Host;

@@ -45,6 +45,8 @@ pub(super) struct Ask {
     pub(super) draining: Draining,
     /// The other end of the connection.
     pub(super) peer: Option<SocketAddr>,
+    /// Whether only the head of the answer is wanted.
+    pub(super) head_only: bool,
     pub(super) body: Bytes,
 }
 

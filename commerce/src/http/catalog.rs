@@ -149,7 +149,9 @@ async fn one(ask: Ask) -> Answer {
         published_only: sees_published_only(&ask),
     };
     let product = ask.query(ask.shop.catalog(), query).await?;
-    note_view(&ask, product_id);
+    if !ask.head_only {
+        note_view(&ask, product_id);
+    }
     show(StatusCode::OK, &product)
 }
 

@@ -118,6 +118,7 @@ fn services(
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
         .and(server::peer())
+        .and(server::head_only())
         .and(server::draining())
         .and(warp::body::bytes())
         .then(
@@ -127,6 +128,7 @@ fn services(
                   query: String,
                   headers: HeaderMap,
                   peer: Option<SocketAddr>,
+                  head_only: bool,
                   draining: Draining,
                   body: Bytes| {
                 let (shop, limits) = (shop.clone(), limits.clone());
@@ -153,6 +155,7 @@ fn services(
                                 headers,
                                 draining,
                                 peer,
+                                head_only,
                                 body,
                             };
                             match ask.check_conditions(found.has_versions) {
