@@ -25,6 +25,7 @@ use super::disk::{Disk, LockGuard};
 use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
+use super::lineage::Lineage;
 use super::options::{Driving, StoreOptions};
 use super::pace::{AtWork, Pace};
 pub use super::published::Readable;
@@ -65,7 +66,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) driving: Driving,
-    pub(crate) incarnation: Incarnation,
+    pub(crate) lineage: Lineage,
     pub(crate) opening: u64,
     /// The cell lock: whoever holds it decides what the next position is.
     pub(crate) cell: Mutex<Cell>,
@@ -181,7 +182,12 @@ impl Store {
 
     /// Names the continuous history of this cell's sequence numbers.
     pub fn incarnation(&self) -> Incarnation {
-        self.core().incarnation
+        self.core().lineage.incarnation
+    }
+
+    /// The histories that its event numbers may be of.
+    pub(crate) fn lineage(&self) -> &Lineage {
+        &self.core().lineage
     }
 
     /// The mistake that this system makes on purpose.
@@ -526,7 +532,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         engine: Arc<dyn Engine>,
         driving: Driving,
-        incarnation: Incarnation,
+        lineage: Lineage,
         opening: u64,
         writer: JournalWriter,
         state: State,
@@ -554,7 +560,7 @@ impl Core {
             clock,
             engine,
             driving,
-            incarnation,
+            lineage,
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),
