@@ -26,6 +26,8 @@ use super::lineage::Lineage;
 use super::options::{Driving, StoreOptions};
 use super::restore::Predecessor;
 use super::running::{self, Interrupted, RUNNING_BYTES, Running};
+use super::snapshot::Snapshot;
+use super::snapshots::snapshots_dir;
 use super::space::{drop_ballast, take_ballast};
 use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
@@ -342,8 +344,18 @@ impl Opening {
             clean,
         } = self.look(journal, has_format)?;
         let lineage = self.read_lineage(journal.incarnation())?;
-        let (base, engine, doubtful, rebuilt) = self.engine_at(journal, &checkpoint, &survey)?;
-        let (state, mut cell) = self.restore(engine.as_ref(), &base, doubtful)?;
+        let (mut base, mut engine, doubtful, mut rebuilt) =
+            self.engine_at(journal, &checkpoint, &survey)?;
+        let (state, mut cell) = match self.restore(engine.as_ref(), &base, doubtful) {
+            Err(error) if rebuilt.is_none() => {
+                tracing::warn!(%error, "the engine is rebuilt");
+                drop(engine);
+                (base, engine) = self.rebuild(journal, &survey)?;
+                rebuilt = Some(error.to_string());
+                self.restore(engine.as_ref(), &base, false)?
+            }
+            restored => restored?,
+        };
         let mut commits = 0;
         journal.replay(base.position, survey.end, &mut |position, bytes| {
             commits += 1;
@@ -608,6 +620,13 @@ impl Opening {
             path: self.cell_dir.clone(),
             detail: error.to_string(),
         })?;
+        Snapshot::remove_unfinished(self.disk.as_ref(), &snapshots_dir(&self.cell_dir)).map_err(
+            |error| OpenError::Io {
+                operation: "tidying the snapshots of".to_owned(),
+                path: self.cell_dir.clone(),
+                detail: error.to_string(),
+            },
+        )?;
         match take_ballast(self.disk.as_ref(), &self.options) {
             Err(error) if !is_full(&error) => {
                 return Err(io_error("reserving space in", &self.cell_dir, &error));

@@ -86,8 +86,9 @@ pub(crate) struct Core {
     pub(crate) durable: AtomicU64,
     pub(crate) gauges: Gauges,
     pub(crate) closed: OnceLock<String>,
-    /// What a reader has found damaged, for the checkpointer to close the cell because of.
-    pub(crate) damage: OnceLock<String>,
+    /// What a reader has found that it could not read, for the checkpointer to close the cell
+    /// because of.
+    pub(crate) damage: OnceLock<Damage>,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) maintenance_wake: Condvar,
 }
@@ -158,6 +159,15 @@ pub struct Usage {
     pub syncs: u64,
     /// Syncs of any file or directory, the journal's included.
     pub disk_syncs: u64,
+}
+
+/// What could not be read.
+#[derive(Debug)]
+pub(crate) enum Damage {
+    /// Rows of the engine, which can be made anew.
+    Engine(StoreError),
+    /// Messages in files of their own, which cannot.
+    Spilled(StoreError),
 }
 
 impl Store {
@@ -326,7 +336,9 @@ impl Store {
         let core = self.core();
         core.check_open()?;
         match core.state.tables.find(table) {
-            Some(found) => found.get(table, key, core.engine.as_ref()),
+            Some(found) => found
+                .get(table, key, core.engine.as_ref())
+                .map_err(|error| core.doubt_engine(error)),
             None => Ok(None),
         }
     }
@@ -342,7 +354,9 @@ impl Store {
         let core = self.core();
         core.check_open()?;
         match core.state.tables.find(table) {
-            Some(found) => found.scan(table, range, direction, limit, core.engine.as_ref()),
+            Some(found) => found
+                .scan(table, range, direction, limit, core.engine.as_ref())
+                .map_err(|error| core.doubt_engine(error)),
             None => Ok(Vec::new()),
         }
     }
