@@ -202,6 +202,38 @@ fn every_route_says_what_it_is_for_takes_and_answers() {
     assert!(silent.is_empty(), "{silent:#?}");
 }
 
+/// Those that a caller meets and that nothing else of the route lets them expect.
+#[test]
+fn refusals_that_follow_from_no_convention_are_told_too() {
+    let (_server, document, _dir) = document();
+    let mut untold = Vec::new();
+    for (method, path, status) in [
+        ("post", "/api/v1/auth/login", "403"),
+        ("post", "/api/v1/auth/refresh", "403"),
+        ("post", "/api/v1/users/{user_id}/password", "403"),
+        ("post", "/api/v1/users/{user_id}/password", "412"),
+        ("post", "/api/v1/users/{user_id}/unlock", "412"),
+        ("post", "/api/v1/users/{user_id}/unlock", "413"),
+        ("get", "/api/v1/notifications", "404"),
+        ("get", "/api/v1/analytics/dashboard", "422"),
+        (
+            "get",
+            "/api/v1/analytics/customers/{customer_id}/lifetime-value",
+            "422",
+        ),
+        ("get", "/ui/{file}", "404"),
+        ("post", "/admin/backup", "412"),
+        ("post", "/webhooks/payments", "412"),
+    ] {
+        let operation = &document["paths"][path][method];
+        assert!(operation.is_object(), "{method} {path}");
+        if !operation["responses"][status].is_object() {
+            untold.push(format!("{method} {path} {status}"));
+        }
+    }
+    assert!(untold.is_empty(), "{untold:#?}");
+}
+
 #[test]
 fn the_document_objects_to_an_answer_that_is_not_as_it_says() {
     let (_server, document, _dir) = document();

@@ -203,6 +203,9 @@ pub enum WebhookOutcome {
     Duplicate,
     /// It is about nothing we asked for.
     Ignored,
+    /// It tells of a failure, and the provider is asked about it: what its books say is applied, and
+    /// nothing where they have nothing.
+    Asked,
 }
 
 /// Status of a payment.

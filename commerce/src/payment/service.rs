@@ -401,7 +401,7 @@ impl Payment {
         if told.kind == WebhookKind::Failed {
             // It does not say whether another card can help: ask.
             cx.plan(LookUp { payment_id, key });
-            return Ok(WebhookOutcome::Applied);
+            return Ok(WebhookOutcome::Asked);
         }
         let learned = Learned::Done {
             reference: told.provider_reference,

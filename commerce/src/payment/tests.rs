@@ -574,6 +574,8 @@ fn a_failure_by_webhook_is_looked_up_before_it_is_believed() {
     let key = format!("{}-1", order());
     let turn = kit.command(webhook("evt", WebhookKind::Failed, &key, 1_998));
     assert_eq!(turn.planned_names(), ["look-up-payment"]);
+    // Nothing is applied yet, so nobody is told that it was.
+    assert_eq!(turn.reply(), &WebhookOutcome::Asked);
     assert!(turn.published_names().is_empty());
     let turn = looked_up(
         &mut kit,

@@ -41,7 +41,7 @@ impl Harm {
         let mut kinds: Vec<(String, Vec<&PathBuf>)> = Vec::new();
         for path in all.keys() {
             let kind = kind_of(path);
-            let is_beside = matches!(kind.as_str(), "keys" | "mail");
+            let is_beside = matches!(kind.as_str(), "keys" | "mail" | "currency");
             if kind == "provider" || is_beside && !beside_the_cell {
                 continue;
             }
