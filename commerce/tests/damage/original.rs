@@ -184,6 +184,7 @@ fn is_way_out(sentence: &str) -> Result<(), String> {
         "restart",
         "remove",
         "put",
+        "configure",
     ];
     let says = advice.iter().any(|words| sentence.contains(words));
     match says && !sentence.contains('\n') && !sentence.contains("panicked") {
