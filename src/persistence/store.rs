@@ -424,6 +424,12 @@ impl Store {
         self.core().running.forget();
     }
 
+    /// Whether no turn may begin, for want of space: asked before each, because what has begun is
+    /// queued whatever the disk says.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.core().must_wait()
+    }
+
     /// Figures.
     pub fn usage(&self) -> Usage {
         self.core().usage()
