@@ -408,6 +408,8 @@ pub(crate) fn charge(
     };
     let concluded =
         turn::charge(&setting, arrived, &member.supervision, reason).map_err(Stop::Tainted)?;
+    let epoch = cell.store.take_over(member.id());
+    queue(cell, Haste::Awaited, epoch, concluded.commit, Vec::new())?;
     if let Some(reason) = concluded.died {
         member.status.dead_letters.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
@@ -416,6 +418,5 @@ pub(crate) fn charge(
             "a message became a dead letter"
         );
     }
-    let epoch = cell.store.take_over(member.id());
-    queue(cell, Haste::Awaited, epoch, concluded.commit, Vec::new()).map(|_| ())
+    Ok(())
 }
