@@ -430,6 +430,12 @@ impl Store {
         self.core().must_wait()
     }
 
+    /// Whether groups wait for anybody's company.
+    #[cfg(test)]
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.core().pace.is_at_work()
+    }
+
     /// Figures.
     pub fn usage(&self) -> Usage {
         self.core().usage()
