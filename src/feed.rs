@@ -5,6 +5,9 @@
 //! never given out twice in one data directory, and that whatever can no longer be read is told
 //! as a gap. Whoever remembers the number it has come to goes on from there, also after a restart.
 //!
+//! A restore from a backup makes another data directory, which gives the numbers behind the
+//! backup's last event to other events. Whoever may meet that keeps an [`EventCursor`] instead.
+//!
 //! ```text
 //! turn ─► commit ─► journal synced ─► readable ─► news(after) completes
 //!                                        │
@@ -21,6 +24,7 @@ use crate::actors::cell::Cell;
 use crate::clock::Timestamp;
 use crate::codec::CodecError;
 use crate::commit::{EventNumber, ServiceId};
+use crate::cursor::EventCursor;
 use crate::envelope::{Envelope, Key, MessageId, TraceContext};
 use crate::error::StoreError;
 use crate::handlers::EventDoor;
@@ -43,6 +47,21 @@ use crate::persistence::store::{EventPage, Readable, StoredEvent};
 ///     }
 ///     after = page.through;
 /// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A reader that outlives the process keeps the text of [`EventFeed::cursor`] and comes back with
+/// [`EventFeed::resume`]. A number alone would skip events, and say nothing of it, once a backup has
+/// been restored in between.
+///
+/// ```no_run
+/// # use redeliver::{EventCursor, FeedPage, NoEventCursor, System};
+/// # fn come_back(system: System, kept: &str) -> Result<(), NoEventCursor> {
+/// let feed = system.events();
+/// let FeedPage { items, through } = feed.resume(kept.parse::<EventCursor>()?);
+/// for gap in items { /* what was seen, or missed, of a history that is lost */ }
+/// let to_keep = feed.cursor(through).to_string(); // read on after `through`
 /// # Ok(())
 /// # }
 /// ```
@@ -90,8 +109,9 @@ pub enum GapReason {
     Trimmed,
     /// Their part of the event log, or the event itself, is damaged.
     Damaged,
-    /// There are no such numbers yet: the reader has them from another data directory. Reading
-    /// goes on after the newest event there is.
+    /// The reader has these numbers from another data directory, such as the one that a backup
+    /// was taken of. Here they are of other events, or of none yet; reading goes on after the last
+    /// event that both are known to have.
     Unknown,
 }
 
@@ -182,6 +202,38 @@ impl EventFeed {
     /// The newest event that can be read; 0 if there has never been one.
     pub fn last(&self) -> EventNumber {
         self.readable.borrow().last
+    }
+
+    /// What a reader keeps that has come to a number of this feed, to come back with.
+    pub fn cursor(&self, number: EventNumber) -> EventCursor {
+        EventCursor {
+            number,
+            incarnation: self.cell.store.lineage().name(),
+        }
+    }
+
+    /// Where a reader goes on that comes back with a cursor: a page without events. It has a gap if
+    /// the reader had gone further in a history that a restore has ended; what is then read after
+    /// its `through` may have the numbers of events that the reader has seen, and is new.
+    pub fn resume(&self, cursor: EventCursor) -> FeedPage {
+        let EventCursor {
+            number,
+            incarnation,
+        } = cursor;
+        match self.cell.store.lineage().last_shared(incarnation) {
+            Some(shared) if shared < number => FeedPage {
+                items: vec![FeedItem::Gap(Gap {
+                    first: EventNumber(shared.0 + 1),
+                    last: number,
+                    reason: GapReason::Unknown,
+                })],
+                through: shared,
+            },
+            Some(_) | None => FeedPage {
+                items: Vec::new(),
+                through: number,
+            },
+        }
     }
 
     /// What comes after a number: at most `limit` events and about 1 MiB, but one event at least

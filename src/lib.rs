@@ -92,6 +92,7 @@ pub mod codec;
 pub mod commit;
 mod config;
 mod context;
+mod cursor;
 mod declaration;
 mod draft;
 pub mod envelope;
@@ -141,6 +142,7 @@ pub use clock::{Timestamp, days, hours, minutes, seconds};
 pub use commit::EventNumber;
 pub use config::Config;
 pub use context::{Context, ContextError, TimerId, View};
+pub use cursor::{EventCursor, NoEventCursor};
 pub use declaration::{
     AfterDeadLetter, Declaration, DeclaredSaga, HandledMessage, Published, Sent,
 };

@@ -18,6 +18,7 @@
 //! | warn | `published events are missing from the event log` | gaps | readers see a gap; restore a backup if they must not |
 //! | warn | `a published event cannot be read` | number, error | look at the disk; readers see a gap |
 //! | warn | `the engine is rebuilt` | reason | nothing; the start takes longer |
+//! | warn | `what this cell was restored from cannot be read` | detail | look at the disk, and run `verify`; readers of events from before the restore begin anew |
 //! | warn | `a snapshot is named for another position` | path | remove the file if you put it there |
 //! | warn | `a snapshot cannot be used` | path, error | look at the disk |
 //! | warn | `spilled messages cannot be read` | error | look at the disk; it is tried again |

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 8] = [
         "clock",
         "error",
         "commit",
+        "cursor",
         "key",
         "names",
         "json",

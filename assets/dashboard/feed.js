@@ -75,7 +75,7 @@ export class Feed {
         const events = parser.push(value);
         this.#lastId = parser.lastId ?? this.#lastId;
         if (first && this.#lastId !== null && this.backlog > 0) {
-          this.#lastId = String(Math.max(0, Number(this.#lastId) - events.length - this.backlog));
+          this.#lastId = before(this.#lastId, events.length + this.backlog);
           return 0;
         }
         for (const event of events) this.told.event(event);
@@ -87,4 +87,11 @@ export class Feed {
       gone.abort();
     }
   }
+}
+
+/** The id of `count` events before this one's: a number, and behind it which history it is of, if
+ * the server's data was restored from a backup. */
+function before(id, count) {
+  const [number, ...history] = id.split("-");
+  return [Math.max(0, Number(number) - count), ...history].join("-");
 }

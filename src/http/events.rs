@@ -1,8 +1,10 @@
 //! Event streams: published events as server-sent events.
 //!
 //! A stream shows only what is durable, in the order of the numbers, each event once. Its ids are
-//! the numbers: whoever sends the last one it has seen as `Last-Event-ID` goes on behind it, also
-//! after a crash of either side. What can no longer be shown is told as an event `gap`.
+//! the numbers, with the data directory's incarnation behind if it was restored from a backup:
+//! whoever sends the last one it has seen as `Last-Event-ID` goes on behind it, also after a crash
+//! of either side, and after a restore where both histories are still the same. What can no longer
+//! be shown is told as an event `gap`.
 //!
 //! A stream costs a bounded amount whatever its reader does: there is a limit to how many are
 //! open, to how far one may be ahead of its reader, and to how long a reader may take nothing.
@@ -35,7 +37,7 @@ use warp::{Filter, Rejection, Reply};
 
 use super::extract::{Draining, draining, method};
 use super::problem::Problem;
-use crate::{EventFeed, EventNumber, FeedItem, Gap, PublishedEvent, System};
+use crate::{EventCursor, EventFeed, EventNumber, FeedItem, FeedPage, Gap, PublishedEvent, System};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Events that are looked at between two looks at anything else.
@@ -49,7 +51,7 @@ pub struct EventStreamsConfig {
     /// Pieces that a stream may be ahead of its reader. A piece is one event.
     pub buffer_events: usize,
     /// How long a reader that is so far behind may take nothing. Then it is dropped; it can come
-    /// back with the last number it has seen.
+    /// back with the last id it has seen.
     pub read_timeout: Duration,
     /// How long a stream is silent before it sends a comment, which keeps proxies from closing it
     /// and finds readers that are gone.
@@ -130,11 +132,11 @@ impl EventStreams {
             .saturating_sub(self.slots.available_permits())
     }
 
-    /// A stream behind a number, or of what is published from now on. `draining` is the server's
+    /// A stream behind an event, or of what is published from now on. `draining` is the server's
     /// own (see [`draining`]).
     pub fn answer<V: EventView>(
         &self,
-        after: Option<EventNumber>,
+        after: Option<EventCursor>,
         draining: Draining,
         view: V,
     ) -> Result<Response, Problem> {
@@ -154,7 +156,7 @@ impl EventStreams {
             config: self.config,
             view: Arc::new(view),
             pieces,
-            told: after,
+            told: after.map(|cursor| cursor.number()),
             _slot: slot,
         };
         tokio::spawn(streaming.run(after, draining).in_current_span());
@@ -171,12 +173,12 @@ impl EventStreams {
     }
 }
 
-/// The number a reader has come to: its `Last-Event-ID`, else the parameter `after`, else none.
+/// How far a reader has come: its `Last-Event-ID`, else the parameter `after`, else none.
 /// 0 is before the first.
 pub fn resume_after(
     headers: &HeaderMap,
     after: Option<&str>,
-) -> Result<Option<EventNumber>, Problem> {
+) -> Result<Option<EventCursor>, Problem> {
     let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str());
     let text = match header {
         // The browser sends it with the address of the first time: the header is the newer one.
@@ -187,10 +189,10 @@ pub fn resume_after(
         },
     };
     match text.trim().parse() {
-        Ok(number) => Ok(Some(EventNumber(number))),
+        Ok(cursor) => Ok(Some(cursor)),
         Err(_) => Err(Problem::bad_request(
-            "Last-Event-ID and `after` are the id of an event of this stream, a whole number; \
-             leave both out to begin with what comes next",
+            "Last-Event-ID and `after` are the id of an event of this stream; leave both out to \
+             begin with what comes next",
         )),
     }
 }
@@ -299,7 +301,7 @@ struct Streaming<V> {
     config: EventStreamsConfig,
     view: Arc<V>,
     pieces: mpsc::Sender<Bytes>,
-    /// The number that the reader would come back with.
+    /// The number of the id that the reader would come back with.
     told: Option<EventNumber>,
     _slot: OwnedSemaphorePermit,
 }
@@ -315,7 +317,7 @@ enum Ended {
 }
 
 impl<V: EventView> Streaming<V> {
-    async fn run(mut self, after: Option<EventNumber>, draining: Draining) {
+    async fn run(mut self, after: Option<EventCursor>, draining: Draining) {
         let gone = self.pieces.clone();
         let view = Arc::clone(&self.view);
         let recheck = self.config.recheck;
@@ -330,13 +332,23 @@ impl<V: EventView> Streaming<V> {
         tracing::debug!(reason = ?ended, "event stream ended");
     }
 
-    async fn stream(&mut self, after: Option<EventNumber>) -> Ended {
+    async fn stream(&mut self, after: Option<EventCursor>) -> Ended {
         let mut beat = every(self.config.keep_alive).await;
-        let mut at = after.unwrap_or_else(|| self.feed.last());
+        let begin = match after {
+            Some(after) => self.feed.resume(after),
+            None => FeedPage {
+                items: Vec::new(),
+                through: self.feed.last(),
+            },
+        };
+        let mut at = begin.through;
         if let Err(ended) = self.send(self.greeting(at)).await {
             return ended;
         }
         self.told = Some(at);
+        if let Err(ended) = self.show(begin, &mut at, &mut beat).await {
+            return ended;
+        }
         loop {
             // The feed last, for it may be ready without end.
             let step = tokio::select! {
@@ -344,7 +356,7 @@ impl<V: EventView> Streaming<V> {
                 _ = beat.tick() => self.send(self.alive(at)).await.map(|()| self.told = Some(at)),
                 news = self.feed.news(at) => match news {
                     None => Err(Ended::NoMoreEvents),
-                    Some(_) => self.page(&mut at, &mut beat).await,
+                    Some(_) => self.next_page(&mut at, &mut beat).await,
                 },
             };
             if let Err(ended) = step {
@@ -354,18 +366,34 @@ impl<V: EventView> Streaming<V> {
     }
 
     /// Shows what comes next.
-    async fn page(&mut self, at: &mut EventNumber, beat: &mut Interval) -> Result<(), Ended> {
+    async fn next_page(&mut self, at: &mut EventNumber, beat: &mut Interval) -> Result<(), Ended> {
         let page = self.feed.read(*at, PAGE_EVENTS).await;
         let page = page.map_err(|_| Ended::NoMoreEvents)?;
+        self.show(page, at, beat).await?;
+        // Pages in memory are read without waiting for anything.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn show(
+        &mut self,
+        page: FeedPage,
+        at: &mut EventNumber,
+        beat: &mut Interval,
+    ) -> Result<(), Ended> {
         for item in page.items {
             let (number, piece) = match item {
-                FeedItem::Gap(gap) => (
-                    gap_end(&gap, page.through),
-                    Some(gap_piece(&gap, page.through)),
-                ),
+                FeedItem::Gap(gap) => {
+                    // Behind the gap, or before it if its numbers are from elsewhere.
+                    let end = gap.last.min(page.through);
+                    (end, Some(gap_piece(self.feed.cursor(end), &gap)))
+                }
                 FeedItem::Event(event) => match self.view.show(&event).await {
                     Show::Nothing => (event.number, None),
-                    Show::This(shown) => (event.number, Some(event_piece(event.number, &shown))),
+                    Show::This(shown) => {
+                        let id = self.feed.cursor(event.number);
+                        (event.number, Some(event_piece(id, &shown)))
+                    }
                     Show::End => return Err(Ended::NotAllowed),
                 },
             };
@@ -377,8 +405,6 @@ impl<V: EventView> Streaming<V> {
             *at = number;
         }
         *at = page.through;
-        // Pages in memory are read without waiting for anything.
-        tokio::task::yield_now().await;
         Ok(())
     }
 
@@ -390,21 +416,21 @@ impl<V: EventView> Streaming<V> {
         }
     }
 
-    /// Says when to come back, and to whoever has no number yet, with which.
+    /// Says when to come back, and to whoever has no id yet, with which.
     fn greeting(&self, at: EventNumber) -> Bytes {
         let mut text = format!("retry: {}\n", self.config.retry.as_millis());
         if self.told.is_none() {
-            let _ = writeln!(text, "id: {}", at.0);
+            let _ = writeln!(text, "id: {}", self.feed.cursor(at));
         }
         (text + "\n").into()
     }
 
-    /// A comment. With the number that the stream has come to, if it has passed over events: the
+    /// A comment. With the id that the stream has come to, if it has passed over events: the
     /// reader need not wait for them again. An id without data is an event to nobody.
     fn alive(&self, at: EventNumber) -> Bytes {
         match self.told == Some(at) {
             true => Bytes::from_static(b": alive\n\n"),
-            false => format!(": alive\nid: {}\n\n", at.0).into(),
+            false => format!(": alive\nid: {}\n\n", self.feed.cursor(at)).into(),
         }
     }
 }
@@ -428,9 +454,9 @@ async fn every(time: Duration) -> Interval {
     interval
 }
 
-fn event_piece(number: EventNumber, shown: &Shown) -> Bytes {
-    let mut piece = Vec::with_capacity(shown.data.len() + shown.event.len() + 48);
-    piece.extend_from_slice(format!("id: {}\n", number.0).as_bytes());
+fn event_piece(id: EventCursor, shown: &Shown) -> Bytes {
+    let mut piece = Vec::with_capacity(shown.data.len() + shown.event.len() + 64);
+    piece.extend_from_slice(format!("id: {id}\n").as_bytes());
     if !shown.event.is_empty() {
         // A line break would begin another field.
         let event = shown.event.replace(['\n', '\r'], " ");
@@ -447,22 +473,13 @@ fn event_piece(number: EventNumber, shown: &Shown) -> Bytes {
     piece.into()
 }
 
-/// Where reading goes on: behind the gap, or before it if its numbers are from elsewhere.
-fn gap_end(gap: &Gap, through: EventNumber) -> EventNumber {
-    gap.last.min(through)
-}
-
-fn gap_piece(gap: &Gap, through: EventNumber) -> Bytes {
+fn gap_piece(id: EventCursor, gap: &Gap) -> Bytes {
     let data = serde_json::json!({
         "first": gap.first.0,
         "last": gap.last.0,
         "reason": gap.reason.word(),
     });
-    format!(
-        "id: {}\nevent: gap\ndata: {data}\n\n",
-        gap_end(gap, through).0
-    )
-    .into()
+    format!("id: {id}\nevent: gap\ndata: {data}\n\n").into()
 }
 
 /// The answer's body.

@@ -9,7 +9,7 @@ pub(crate) fn event_cursor(data: &[u8]) -> Result<(), String> {
     let value = HeaderValue::from_bytes(data).map_err(|error| error.to_string())?;
     headers.insert("last-event-id", value);
     let after = resume_after(&headers, None).map_err(|problem| problem.status().to_string())?;
-    let again = after.map(|number| number.0.to_string()).unwrap_or_default();
+    let again = after.map(|cursor| cursor.to_string()).unwrap_or_default();
     let text = std::str::from_utf8(data).map_err(|error| error.to_string())?;
     for text in [text, &again] {
         let read = resume_after(&HeaderMap::new(), Some(text));
@@ -19,7 +19,9 @@ pub(crate) fn event_cursor(data: &[u8]) -> Result<(), String> {
 }
 
 pub(crate) fn event_cursors() -> Vec<Vec<u8>> {
-    ["0", "17", "18446744073709551615"].map(Vec::from).to_vec()
+    ["0", "17", "18446744073709551615", "17-0123456789abcdef"]
+        .map(Vec::from)
+        .to_vec()
 }
 
 pub(crate) fn idempotency(data: &[u8]) -> Result<(), String> {

@@ -5,7 +5,7 @@
 //! table of their own behind all others.
 //!
 //! ```text
-//! meta    sealed: cell | incarnation (8) | taken at (8) | what CHECKPOINT would say
+//! meta    sealed: cell | incarnation (8) | taken at (8) | what CHECKPOINT would say | ancestors
 //! rows    every table: state, streams with their outboxes, timers, planned activities, …
 //! files   table 0xffffffff: path below the cell, 0, offset (8, big-endian)  →  up to 64 KiB of it
 //! ```
@@ -24,6 +24,7 @@ use super::content::{Content, Counting};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::events;
 use super::format::{Decoder, Malformed, Unsealed, put_slice, seal, unseal};
+use super::lineage::Ancestor;
 use super::options::{Driving, StoreOptions};
 use super::real_disk::RealDisk;
 use super::sled::SledFactory;
@@ -153,6 +154,8 @@ pub(super) struct BackupHead {
     pub(super) incarnation: Incarnation,
     pub(super) taken_at: Timestamp,
     pub(super) checkpoint: CheckpointFile,
+    /// What the cell was itself restored from.
+    pub(super) ancestors: Vec<Ancestor>,
 }
 
 impl BackupHead {
@@ -162,6 +165,7 @@ impl BackupHead {
         body.extend_from_slice(&self.incarnation.0.to_le_bytes());
         body.extend_from_slice(&self.taken_at.0.to_le_bytes());
         put_slice(&mut body, &self.checkpoint.encode());
+        Ancestor::encode_all(&self.ancestors, &mut body);
         seal(MAGIC, &body)
     }
 
@@ -173,6 +177,7 @@ impl BackupHead {
             incarnation: Incarnation(from.u64().map_err(damaged)?),
             taken_at: Timestamp(from.i64().map_err(damaged)?),
             checkpoint: CheckpointFile::decode(from.slice().map_err(damaged)?)?,
+            ancestors: Ancestor::decode_all(&mut from).map_err(damaged)?,
         };
         from.finish().map_err(damaged)?;
         match is_name(&head.cell) {
@@ -334,9 +339,10 @@ impl Core {
         let checkpoint = checkpointer.file(self, false);
         let head = BackupHead {
             cell: self.options.cell.clone(),
-            incarnation: self.incarnation,
+            incarnation: self.lineage.incarnation,
             taken_at: self.clock.wall(),
             checkpoint: checkpoint.clone(),
+            ancestors: self.lineage.ancestors.clone(),
         };
         let disk = self.disk.as_ref();
         let mut writer = SnapshotWriter::create(disk, to, checkpoint.position, &head.encode())?;
@@ -531,11 +537,12 @@ mod tests {
             position: Position(300),
             ..CheckpointFile::default()
         };
-        let head = BackupHead {
+        let mut head = BackupHead {
             cell: "main".to_owned(),
             incarnation: Incarnation(0x0807_0605_0403_0201),
             taken_at: Timestamp(9),
             checkpoint: checkpoint.clone(),
+            ancestors: Vec::new(),
         };
         let bytes = head.encode();
         let body: &[u8] = &[
@@ -549,6 +556,14 @@ mod tests {
         let read = BackupHead::decode(&bytes).unwrap_or_else(|_| panic!("it is not read"));
         assert_eq!(read.incarnation, head.incarnation);
         assert_eq!(read.checkpoint, checkpoint);
+        head.ancestors.push(Ancestor {
+            incarnation: Incarnation(5),
+            last_event: EventNumber(300),
+        });
+        let restored = head.encode();
+        assert_eq!(restored[bytes.len()..], [5, 0, 0, 0, 0, 0, 0, 0, 0xac, 2]);
+        let read = BackupHead::decode(&restored).unwrap_or_else(|_| panic!("it is not read"));
+        assert_eq!(read.ancestors, head.ancestors);
     }
 
     #[test]

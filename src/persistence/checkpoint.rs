@@ -23,7 +23,7 @@ use super::format::{
 };
 use super::journal::writer::is_full;
 use super::spill::{self, SpillFile};
-use super::store::{Core, Space};
+use super::store::{Core, Damage, Space};
 use super::streams::{FrozenStream, entry_key, stream_key, stream_row};
 use super::tables::{CLAIM, FIRST_TABLE, Layer, OUTBOX, STREAMS, engine_key, table_and_key};
 use super::writing::locked;
@@ -245,6 +245,11 @@ impl Checkpointer {
         }
     }
 
+    /// How many rows of each table the engine has been given.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (TableId, u64)> {
+        self.counts.iter().map(|(table, rows)| (*table, *rows))
+    }
+
     /// The table of a service with the most rows, if there is one.
     pub(crate) fn largest_table(&self) -> Option<TableId> {
         let tables = self.counts.range(FIRST_TABLE..);
@@ -289,9 +294,15 @@ impl Core {
     /// One step of the checkpointer. Says whether there was anything to do.
     pub(crate) fn maintain(&self) -> Result<bool, StoreError> {
         self.check_open()?;
-        if let Some(damage) = self.damage.get() {
-            self.close_because(damage.clone());
-            self.check_open()?;
+        match self.damage.get() {
+            None => {}
+            Some(Damage::Engine(error)) => {
+                return Err(self.condemn(&locked(&self.checkpointer), error.clone()));
+            }
+            Some(Damage::Spilled(error)) => {
+                self.close_because(error.to_string());
+                self.check_open()?;
+            }
         }
         let bytes = self.cell().uncheckpointed_bytes;
         let due = bytes >= self.options.checkpoint_start_bytes;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backups;
+mod engines;
 mod recoveries;
 
 use std::collections::BTreeMap;

@@ -23,6 +23,7 @@ pub mod format;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod journal;
+mod lineage;
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod memory_disk;

@@ -22,8 +22,12 @@ use super::journal::body;
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
 use super::journal::segment::{SegmentHeader, cell_hash};
 use super::journal::writer::{JournalWriter, UNFINISHED, is_full};
+use super::lineage::Lineage;
 use super::options::{Driving, StoreOptions};
+use super::restore::Predecessor;
 use super::running::{self, Interrupted, RUNNING_BYTES, Running};
+use super::snapshot::Snapshot;
+use super::snapshots::snapshots_dir;
 use super::space::{drop_ballast, take_ballast};
 use super::spill::{SpillFile, SpillReader, remove_unnamed, spill_dir};
 use super::state::{Cell, Given, State};
@@ -131,7 +135,7 @@ pub(super) struct Looked {
 
 /// What an opening has put together.
 struct Parts {
-    incarnation: Incarnation,
+    lineage: Lineage,
     engine: Arc<dyn Engine>,
     state: State,
     cell: Cell,
@@ -240,7 +244,7 @@ impl Opening {
         };
         let writer = self.start_writer(header, Vec::new())?;
         Ok(Parts {
-            incarnation,
+            lineage: Lineage::first(incarnation),
             engine,
             state: State::new(),
             cell: Cell::at(Position(0), Timestamp(0), EventNumber(0)),
@@ -339,8 +343,19 @@ impl Opening {
             survey,
             clean,
         } = self.look(journal, has_format)?;
-        let (base, engine, doubtful, rebuilt) = self.engine_at(journal, &checkpoint, &survey)?;
-        let (state, mut cell) = self.restore(engine.as_ref(), &base, doubtful)?;
+        let lineage = self.read_lineage(journal.incarnation())?;
+        let (mut base, mut engine, doubtful, mut rebuilt) =
+            self.engine_at(journal, &checkpoint, &survey)?;
+        let (state, mut cell) = match self.restore(engine.as_ref(), &base, doubtful) {
+            Err(error) if rebuilt.is_none() => {
+                tracing::warn!(%error, "the engine is rebuilt");
+                drop(engine);
+                (base, engine) = self.rebuild(journal, &survey)?;
+                rebuilt = Some(error.to_string());
+                self.restore(engine.as_ref(), &base, false)?
+            }
+            restored => restored?,
+        };
         let mut commits = 0;
         journal.replay(base.position, survey.end, &mut |position, bytes| {
             commits += 1;
@@ -392,7 +407,7 @@ impl Opening {
         let writer = self.continue_journal(journal.incarnation(), survey)?;
         segments.push_back(writer.segment());
         Ok(Parts {
-            incarnation: journal.incarnation(),
+            lineage,
             engine,
             state,
             cell,
@@ -402,6 +417,23 @@ impl Opening {
             recovered,
             logged_events: checkpoint.last_event,
         })
+    }
+
+    /// What the cell was restored from, if it was.
+    fn read_lineage(&self, incarnation: Incarnation) -> Result<Lineage, OpenError> {
+        let path = Predecessor::path(&self.cell_dir);
+        let file = read_file(self.disk.as_ref(), &path)
+            .map_err(|error| io_error("reading", &path, &error))?;
+        match file.map(|file| Predecessor::decode(&file)) {
+            None => Ok(Lineage::first(incarnation)),
+            Some(Ok(predecessor)) => Ok(predecessor.lineage(incarnation)),
+            // Readers from before the restore are shown too much then, which is no reason to refuse.
+            Some(Err(Unsealed::Damaged(detail))) => {
+                tracing::warn!(detail, "what this cell was restored from cannot be read");
+                Ok(Lineage::lost(incarnation))
+            }
+            Some(Err(newer)) => Err(self.unsealed(&path, newer)),
+        }
     }
 
     /// Whether the files of spilled messages that are still needed are there and what they were.
@@ -559,7 +591,7 @@ impl Opening {
             .shared(&running_path, RUNNING_BYTES)
             .map_err(|error| self.refused("mapping", &running_path, &error))?;
         let mut recovered = parts.recovered;
-        let running = Running::new(memory, self.number, parts.incarnation);
+        let running = Running::new(memory, self.number, parts.lineage.incarnation);
         if recovered.clean {
             running.forget();
         } else {
@@ -588,6 +620,13 @@ impl Opening {
             path: self.cell_dir.clone(),
             detail: error.to_string(),
         })?;
+        Snapshot::remove_unfinished(self.disk.as_ref(), &snapshots_dir(&self.cell_dir)).map_err(
+            |error| OpenError::Io {
+                operation: "tidying the snapshots of".to_owned(),
+                path: self.cell_dir.clone(),
+                detail: error.to_string(),
+            },
+        )?;
         match take_ballast(self.disk.as_ref(), &self.options) {
             Err(error) if !is_full(&error) => {
                 return Err(io_error("reserving space in", &self.cell_dir, &error));
@@ -600,7 +639,7 @@ impl Opening {
             clock.clone(),
             parts.engine,
             driving,
-            parts.incarnation,
+            parts.lineage,
             self.number,
             parts.writer,
             parts.state,

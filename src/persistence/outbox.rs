@@ -2,7 +2,7 @@
 
 use super::backlog::{Entry, Page};
 use super::spill::{SpillReader, SpilledNames, spill_dir};
-use super::store::Core;
+use super::store::{Core, Damage};
 use super::streams::lock;
 use crate::commit::{Sequence, StreamId};
 use crate::error::StoreError;
@@ -45,9 +45,7 @@ impl Core {
                 Err(_) if lock(&stream).mark.consumed >= file.last => {}
                 Err(error) => {
                     if let StoreError::Damaged { .. } = &error {
-                        // By the checkpointer: whoever reads here may hold what the outputs need.
-                        let _ = self.damage.set(error.to_string());
-                        self.tell_checkpointer();
+                        self.doubt(Damage::Spilled(error.clone()));
                     } else {
                         tracing::warn!(%error, "spilled messages cannot be read");
                     }

@@ -23,13 +23,14 @@ use super::format::{Malformed, Unsealed, replace_file};
 use super::journal::reader::{JournalReader, Survey, damaged, io_error};
 use super::journal::segment::segment_path;
 use super::open::Opening;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, SnapshotInfo};
 use super::snapshots::{each_engine_row, list_snapshots, load_snapshot, snapshots_dir};
 use super::state::{Cell, State};
 use super::streams::{Stream, read_entry_key, read_stream_key, read_stream_row};
 use super::tables::{CATALOG, OUTBOX, STREAMS, whole_table};
 use crate::commit::{Position, TableId};
 use crate::error::{OpenError, StoreError};
+use crate::planted::PlantedBug;
 
 /// Rows per page when the engine is read from end to end.
 const PAGE_ROWS: usize = 1024;
@@ -138,7 +139,7 @@ impl Opening {
     }
 
     /// A new engine from the journal.
-    fn rebuild(
+    pub(super) fn rebuild(
         &self,
         journal: &JournalReader<'_>,
         survey: &Survey,
@@ -191,7 +192,8 @@ impl Opening {
         for (position, path) in snapshots.into_iter().rev() {
             match Snapshot::verify(self.disk.as_ref(), &path) {
                 Ok(info) if info.position == position => match CheckpointFile::decode(&info.meta) {
-                    Ok(_) => return Ok(Some((position, path))),
+                    Ok(base) if self.has_rows(&base, &info) => return Ok(Some((position, path))),
+                    Ok(_) => tracing::warn!(?path, "a snapshot lacks rows and cannot be used"),
                     Err(Unsealed::Newer { found, known }) => {
                         return Err(OpenError::NewerFormat { path, found, known });
                     }
@@ -204,6 +206,13 @@ impl Opening {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a snapshot has as many rows of each table as its checkpoint had.
+    fn has_rows(&self, base: &CheckpointFile, info: &SnapshotInfo) -> bool {
+        let counted = base.counts.iter().map(|(table, rows)| (*table, *rows));
+        counted.eq(info.tables.iter().copied())
+            || self.options.planted.is(PlantedBug::SnapshotMissesTable)
     }
 
     /// Remembers the newest snapshot and how much has been journaled since.

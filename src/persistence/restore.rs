@@ -25,6 +25,7 @@ use super::format::{
 };
 use super::journal::segment::SegmentHeader;
 use super::journal::writer::JournalWriter;
+use super::lineage::{Ancestor, Lineage};
 use super::open::{FORMAT_MAGIC, Opening};
 use super::snapshot::{SnapshotRows, SnapshotWriter};
 use super::snapshots::snapshots_dir;
@@ -46,7 +47,7 @@ pub struct Restored {
 }
 
 /// Where an incarnation of a cell comes from, as its file `RESTORED` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Predecessor {
     pub(crate) incarnation: Incarnation,
     /// The last commit that is known of it.
@@ -55,10 +56,12 @@ pub(crate) struct Predecessor {
     pub(crate) last_event: EventNumber,
     pub(crate) taken_at: Timestamp,
     pub(crate) restored_at: Timestamp,
+    /// What it was itself restored from, the oldest first.
+    pub(crate) ancestors: Vec<Ancestor>,
 }
 
 impl Predecessor {
-    fn path(cell_dir: &Path) -> PathBuf {
+    pub(super) fn path(cell_dir: &Path) -> PathBuf {
         cell_dir.join("RESTORED")
     }
 
@@ -68,6 +71,7 @@ impl Predecessor {
         put_varint(&mut body, self.last_event.0);
         body.extend_from_slice(&self.taken_at.0.to_le_bytes());
         body.extend_from_slice(&self.restored_at.0.to_le_bytes());
+        Ancestor::encode_all(&self.ancestors, &mut body);
         seal(MAGIC, &body)
     }
 
@@ -79,6 +83,7 @@ impl Predecessor {
                 last_event: EventNumber(from.varint()?),
                 taken_at: Timestamp(from.i64()?),
                 restored_at: Timestamp(from.i64()?),
+                ancestors: Ancestor::decode_all(from)?,
             })
         };
         let mut from = Decoder::new(unseal(MAGIC, file)?);
@@ -96,6 +101,19 @@ impl Predecessor {
         let file =
             read_file(disk, &path).map_err(|error| StoreError::io("reading", &path, &error))?;
         Ok(file.map(|file| Predecessor::decode(&file)))
+    }
+
+    /// The lineage of the cell that was made from this one.
+    pub(super) fn lineage(self, incarnation: Incarnation) -> Lineage {
+        let mut ancestors = self.ancestors;
+        ancestors.push(Ancestor {
+            incarnation: self.incarnation,
+            last_event: self.last_event,
+        });
+        Lineage {
+            incarnation,
+            ancestors,
+        }
     }
 }
 
@@ -184,6 +202,7 @@ impl Restoring<'_> {
             last_event: checkpoint.last_event,
             taken_at: head.taken_at,
             restored_at: self.now,
+            ancestors: head.ancestors,
         };
         self.replace(&Predecessor::path(cell_dir), &predecessor.encode())?;
         self.replace(&CheckpointFile::path(cell_dir), &checkpoint.encode())?;
@@ -321,12 +340,13 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_restored() {
-        let predecessor = Predecessor {
+        let mut predecessor = Predecessor {
             incarnation: Incarnation(1),
             position: Position(300),
             last_event: EventNumber(2),
             taken_at: Timestamp(3),
             restored_at: Timestamp(4),
+            ancestors: Vec::new(),
         };
         let bytes = predecessor.encode();
         let body: &[u8] = &[
@@ -334,6 +354,13 @@ mod tests {
         ];
         assert_eq!(&bytes[..8], MAGIC);
         assert_eq!(&bytes[20..], body);
-        assert_eq!(Predecessor::decode(&bytes), Ok(predecessor));
+        assert_eq!(Predecessor::decode(&bytes).as_ref(), Ok(&predecessor));
+        predecessor.ancestors.push(Ancestor {
+            incarnation: Incarnation(5),
+            last_event: EventNumber(300),
+        });
+        let again = predecessor.encode();
+        assert_eq!(again[bytes.len()..], [5, 0, 0, 0, 0, 0, 0, 0, 0xac, 2]);
+        assert_eq!(Predecessor::decode(&again), Ok(predecessor));
     }
 }

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -53,6 +54,8 @@ struct Machine {
     seen: BTreeMap<Bytes, Bytes>,
     /// What was done since the last sync, in order.
     unsynced: Vec<Change>,
+    /// Rows that cannot be read, until the engine is destroyed.
+    unreadable: Option<KeyRange>,
 }
 
 /// A row that was put or removed, and what a crash may bring back.
@@ -75,6 +78,7 @@ impl SimEngine {
                 operations: 0,
                 seen: BTreeMap::new(),
                 unsynced: Vec::new(),
+                unreadable: None,
             })),
             life: 0,
         }
@@ -103,6 +107,7 @@ impl SimEngine {
         let mut machine = self.machine();
         machine.seen.clear();
         machine.refuses_to_open = false;
+        machine.unreadable = None;
         machine.restart();
     }
 
@@ -119,6 +124,18 @@ impl SimEngine {
             }
         }
         machine.restart();
+    }
+
+    /// A random half of the rows is gone without a word, while the engine is used.
+    pub fn lose_rows(&self) {
+        let mut machine = self.machine();
+        let mut random = machine.random.fork();
+        machine.seen.retain(|_, _| random.bool());
+    }
+
+    /// Whoever meets a row of this range is told of damage, until the engine is destroyed.
+    pub fn spoil(&self, rows: KeyRange) {
+        self.machine().unreadable = Some(rows);
     }
 
     /// Lets `operations` more succeed; all after them fail as a broken disk would, until a crash.
@@ -160,7 +177,10 @@ impl SimEngine {
 
 impl Engine for SimEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.operate()?.seen.get(key).cloned())
+        let machine = self.operate()?;
+        let row = machine.seen.get_key_value(key);
+        machine.check_readable(row.iter().map(|(key, _)| *key))?;
+        Ok(row.map(|(_, value)| value.clone()))
     }
 
     fn scan(
@@ -177,10 +197,12 @@ impl Engine for SimEngine {
             .seen
             .range(range.clone())
             .map(|(key, value)| (key.clone(), value.clone()));
-        Ok(match direction {
+        let found: Vec<(Bytes, Bytes)> = match direction {
             Direction::Ascending => rows.take(limit).collect(),
             Direction::Descending => rows.rev().take(limit).collect(),
-        })
+        };
+        machine.check_readable(found.iter().map(|(key, _)| key))?;
+        Ok(found)
     }
 
     fn apply(&self, batch: &[(Bytes, Option<Bytes>)]) -> Result<Vec<bool>, StoreError> {
@@ -238,6 +260,19 @@ impl EngineFactory for SimEngineFactory {
 }
 
 impl Machine {
+    fn check_readable<'k>(
+        &self,
+        mut keys: impl Iterator<Item = &'k Bytes>,
+    ) -> Result<(), StoreError> {
+        match &self.unreadable {
+            Some(spoilt) if keys.any(|key| spoilt.contains(key)) => Err(StoreError::Damaged {
+                what: "simulated engine".to_owned(),
+                detail: "a row was spoilt by the test".to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Undoes all that is not synced; returns the part of it that survives, in the order in which it
     /// reaches the disk.
     fn fall_back(&mut self) -> Vec<(Bytes, Option<Bytes>)> {

@@ -109,13 +109,15 @@ impl Snapshot {
         Ok(rows)
     }
 
-    /// Removes what crashed writers have left in a directory; says how many files it was. Only
-    /// for when none is being written.
+    /// Removes what crashed writers have left in a directory, if there is one; says how many files
+    /// it was. Only for when none is being written.
     pub fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<usize, StoreError> {
         let mut removed = 0;
-        let paths = disk
-            .list(dir)
-            .map_err(|e| StoreError::io("listing", dir, &e))?;
+        let paths = match disk.list(dir) {
+            Ok(paths) => paths,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(StoreError::io("listing", dir, &e)),
+        };
         for path in paths {
             if path.extension().is_some_and(|e| e == UNFINISHED) {
                 disk.remove(&path)
@@ -207,6 +209,11 @@ impl<'d> SnapshotWriter<'d> {
         self.block_rows += 1;
         count(&mut self.tables, table);
         Ok(())
+    }
+
+    /// How many rows each table has so far; tables without rows are not named.
+    pub(crate) fn tables(&self) -> &[(TableId, u64)] {
+        &self.tables
     }
 
     /// Makes the snapshot durable under its name; says how many rows it has.

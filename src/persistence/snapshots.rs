@@ -2,8 +2,8 @@
 //! is made again from one.
 //!
 //! A snapshot is taken right after a checkpoint, while the engine stands still, and counts only
-//! when it has been read back whole. Then older snapshots go, and with them the journal segments
-//! that lie wholly before it.
+//! when it has been read back whole and has as many rows of each table as the engine was given.
+//! Then older snapshots go, and with them the journal segments that lie wholly before it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use super::checkpoint::{CheckpointFile, Checkpointer, apply_rows};
 use super::disk::Disk;
 use super::engine::{Direction, Engine};
-use super::format::sync_names;
+use super::format::{replace_file, sync_names};
 use super::journal::segment::segment_path;
 use super::snapshot::{Snapshot, SnapshotWriter};
 use super::store::Core;
@@ -67,6 +67,9 @@ impl Core {
             // Not again at once: what refused it will refuse it again.
             let written = self.gauges.journal_bytes.load(Ordering::Relaxed);
             checkpointer.snapshot_failed_at = Some(written);
+            // It may be what has filled the disk.
+            let dir = snapshots_dir(&self.options.cell_dir());
+            let _ = Snapshot::remove_unfinished(self.disk.as_ref(), &dir);
         }
         taken.map(|()| position)
     }
@@ -81,6 +84,7 @@ impl Core {
         disk.create_dir(&dir)
             .map_err(|error| StoreError::io("creating", &dir, &error))?;
         self.sync_or_close(&self.options.cell_dir())?;
+        Snapshot::remove_unfinished(disk, &dir)?;
         let path = dir.join(format!("{:016}.snap", position.0));
         let meta = checkpointer.file(self, false).encode();
         let writer = SnapshotWriter::create(disk, &path, position, &meta)?;
@@ -88,7 +92,20 @@ impl Core {
             true => checkpointer.largest_table(),
             false => None,
         };
-        let writer = dump(self.engine.as_ref(), writer, missed)?;
+        let writer = match dump(self.engine.as_ref(), writer, missed) {
+            Ok(writer) => writer,
+            Err(Undumped::File(error)) => return Err(error),
+            Err(Undumped::Engine(error)) => return Err(self.condemn(checkpointer, error)),
+        };
+        let is_whole = writer.tables().iter().copied().eq(checkpointer.counts());
+        if !is_whole && missed.is_none() {
+            let _ = writer.abandon();
+            let error = StoreError::Damaged {
+                what: format!("the engine in {}", self.options.cell_dir().display()),
+                detail: "it has lost rows".to_owned(),
+            };
+            return Err(self.condemn(checkpointer, error));
+        }
         writer.finish().inspect_err(|error| {
             // One of its syncs may have failed. For lack of space it is written anew as a whole.
             if matches!(error, StoreError::Io { .. }) {
@@ -113,6 +130,28 @@ impl Core {
         }
         self.sync_or_close(&dir)?;
         self.trim_journal(position)
+    }
+
+    /// Closes the cell because of its engine, which the next opening will count and, if rows are
+    /// missing or cannot be read, rebuild.
+    pub(super) fn condemn(&self, checkpointer: &Checkpointer, error: StoreError) -> StoreError {
+        tracing::error!(%error, "the engine is not used any more; the next start looks at all of it");
+        let file = CheckpointFile {
+            // As after a restart of the machine.
+            boot_id: String::new(),
+            ..checkpointer.file(self, false)
+        };
+        let path = CheckpointFile::path(&self.options.cell_dir());
+        if let Err(error) = replace_file(self.disk.as_ref(), &path, &file.encode()) {
+            tracing::warn!(?path, %error, "the next start is not told to look at the engine");
+        }
+        self.close_because(match &error {
+            StoreError::Damaged { what, detail } => {
+                format!("damaged {what}: {detail}; the next start makes it anew, from snapshot and journal")
+            }
+            error => format!("{error}; the next start looks at the engine and may make it anew"),
+        });
+        error
     }
 
     /// Makes names durable. The journal goes for what they stand for, so a failure closes the cell.
@@ -161,15 +200,29 @@ impl Core {
     }
 }
 
+/// Why an engine's rows are in no snapshot.
+enum Undumped {
+    /// They could not be read.
+    Engine(StoreError),
+    /// They could not be written.
+    File(StoreError),
+}
+
+impl From<StoreError> for Undumped {
+    fn from(error: StoreError) -> Undumped {
+        Undumped::Engine(error)
+    }
+}
+
 /// Writes every row of an engine into a snapshot, but for those of a table that is to be missed.
 fn dump<'d>(
     engine: &dyn Engine,
     mut writer: SnapshotWriter<'d>,
     missed: Option<TableId>,
-) -> Result<SnapshotWriter<'d>, StoreError> {
+) -> Result<SnapshotWriter<'d>, Undumped> {
     let written = each_engine_row(engine, |table, key, value| match missed == Some(table) {
         true => Ok(()),
-        false => writer.row(table, key, value),
+        false => writer.row(table, key, value).map_err(Undumped::File),
     });
     match written {
         Ok(()) => Ok(writer),
@@ -182,10 +235,10 @@ fn dump<'d>(
 }
 
 /// Calls `each` with every row of an engine in order, but for what it says about itself.
-pub(crate) fn each_engine_row(
+pub(crate) fn each_engine_row<E: From<StoreError>>(
     engine: &dyn Engine,
-    mut each: impl FnMut(TableId, &[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    mut each: impl FnMut(TableId, &[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut range = (Bound::Unbounded, Bound::Unbounded);
     loop {
         let page = engine.scan(&range, Direction::Ascending, PAGE_ROWS)?;

@@ -25,6 +25,7 @@ use super::disk::{Disk, LockGuard};
 use super::engine::{Direction, Engine, KeyRange};
 pub use super::events::{EventGap, EventPage, StoredEvent};
 use super::journal::writer::JournalWriter;
+use super::lineage::Lineage;
 use super::options::{Driving, StoreOptions};
 use super::pace::{AtWork, Pace};
 pub use super::published::Readable;
@@ -65,7 +66,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) driving: Driving,
-    pub(crate) incarnation: Incarnation,
+    pub(crate) lineage: Lineage,
     pub(crate) opening: u64,
     /// The cell lock: whoever holds it decides what the next position is.
     pub(crate) cell: Mutex<Cell>,
@@ -85,8 +86,9 @@ pub(crate) struct Core {
     pub(crate) durable: AtomicU64,
     pub(crate) gauges: Gauges,
     pub(crate) closed: OnceLock<String>,
-    /// What a reader has found damaged, for the checkpointer to close the cell because of.
-    pub(crate) damage: OnceLock<String>,
+    /// What a reader has found that it could not read, for the checkpointer to close the cell
+    /// because of.
+    pub(crate) damage: OnceLock<Damage>,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) maintenance_wake: Condvar,
 }
@@ -159,6 +161,15 @@ pub struct Usage {
     pub disk_syncs: u64,
 }
 
+/// What could not be read.
+#[derive(Debug)]
+pub(crate) enum Damage {
+    /// Rows of the engine, which can be made anew.
+    Engine(StoreError),
+    /// Messages in files of their own, which cannot.
+    Spilled(StoreError),
+}
+
 impl Store {
     pub(crate) fn start(core: Core) -> Result<Store, StoreError> {
         let core = Arc::new(core);
@@ -181,7 +192,12 @@ impl Store {
 
     /// Names the continuous history of this cell's sequence numbers.
     pub fn incarnation(&self) -> Incarnation {
-        self.core().incarnation
+        self.core().lineage.incarnation
+    }
+
+    /// The histories that its event numbers may be of.
+    pub(crate) fn lineage(&self) -> &Lineage {
+        &self.core().lineage
     }
 
     /// The mistake that this system makes on purpose.
@@ -320,7 +336,9 @@ impl Store {
         let core = self.core();
         core.check_open()?;
         match core.state.tables.find(table) {
-            Some(found) => found.get(table, key, core.engine.as_ref()),
+            Some(found) => found
+                .get(table, key, core.engine.as_ref())
+                .map_err(|error| core.doubt_engine(error)),
             None => Ok(None),
         }
     }
@@ -336,7 +354,9 @@ impl Store {
         let core = self.core();
         core.check_open()?;
         match core.state.tables.find(table) {
-            Some(found) => found.scan(table, range, direction, limit, core.engine.as_ref()),
+            Some(found) => found
+                .scan(table, range, direction, limit, core.engine.as_ref())
+                .map_err(|error| core.doubt_engine(error)),
             None => Ok(Vec::new()),
         }
     }
@@ -538,7 +558,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         engine: Arc<dyn Engine>,
         driving: Driving,
-        incarnation: Incarnation,
+        lineage: Lineage,
         opening: u64,
         writer: JournalWriter,
         state: State,
@@ -566,7 +586,7 @@ impl Core {
             clock,
             engine,
             driving,
-            incarnation,
+            lineage,
             opening,
             cell: Mutex::new(cell),
             wake: Condvar::new(),

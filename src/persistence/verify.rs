@@ -474,7 +474,8 @@ impl Verifying<'_> {
             }
             Some(Err(Unsealed::Damaged(detail))) => self.problems.push(Problem {
                 sentence: format!(
-                    "{} is damaged: {detail}; it only says where the cell was restored from: remove it",
+                    "{} is damaged: {detail}; it says only where the cell was restored from, and without \
+                     it readers of events from before then begin anew: once they are back, remove it",
                     path.display()
                 ),
                 file: path,

@@ -10,7 +10,7 @@ use super::journal::record::BODY_BYTES_MAX;
 use super::journal::writer::{JournalWriter, Pending, Written};
 use super::options::Driving;
 use super::state::{Cell, Given};
-use super::store::{CellState, Core, Space, Usage};
+use super::store::{CellState, Core, Damage, Space, Usage};
 use crate::clock::Stopwatch;
 use crate::commit::{Cause, Commit, Epoch, Haste, Output, Position, Queued, ServiceId, Write};
 use crate::error::StoreError;
@@ -268,6 +268,19 @@ impl Core {
             let reason = reason.clone();
             run(output, Err(StoreError::Closed { reason }));
         }
+    }
+
+    /// Has the cell closed because of what could not be read: nobody may decide on a part.
+    pub(crate) fn doubt(&self, damage: Damage) {
+        // By the checkpointer: whoever reads may hold what the outputs need.
+        let _ = self.damage.set(damage);
+        self.tell_checkpointer();
+    }
+
+    /// The same for rows of the engine.
+    pub(crate) fn doubt_engine(&self, error: StoreError) -> StoreError {
+        self.doubt(Damage::Engine(error.clone()));
+        error
     }
 
     fn tell_writer(&self) {

@@ -57,7 +57,8 @@ test("a stream that breaks off goes on behind the last whole event", async (t) =
 
 test("the first stream begins some events before now, but not before the first", async (t) => {
   timersThatDoNotWait(t);
-  for (const [now, from] of [[1000, "950"], [20, "0"]]) {
+  // Behind its number, an id says which history it is of, if a backup was restored.
+  for (const [now, from] of [[1000, "950"], [20, "0"], ["60-00ab", "10-00ab"], ["9-00ab", "0-00ab"]]) {
     const told = await played([stream(`id: ${now}\n\n`), stream("")], { backlog: 50 });
     assert.deepEqual(told.asked, [null, from]);
   }

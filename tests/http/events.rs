@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redeliver::clock::SystemClock;
 use redeliver::http::{
     self, EventStreams, EventStreamsConfig, EventView, ServerConfig, Show, Shown,
 };
+use redeliver::persistence::real_disk::RealDisk;
+use redeliver::persistence::restore::restore;
 use redeliver::prelude::*;
 use redeliver::{Config, EventNumber, FeedItem, PublishedEvent, System};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -292,6 +295,83 @@ async fn what_was_trimmed_is_told_as_a_gap() {
         gap.id,
         "reading goes on behind it"
     );
+}
+
+/// Restores a backup of a system, rings, and serves what there is then.
+async fn serve_restored(backup: &Path, dir: &Path, rings: usize) -> (Server, System) {
+    restore(Arc::new(RealDisk::default()), &SystemClock, backup, dir).unwrap();
+    let system = start(dir).await;
+    ring_often(&system, rings, 1).await;
+    let (server, _) = serve(&system, EventStreamsConfig::default()).await;
+    (server, system)
+}
+
+/// What whoever comes back with this id is told up to an event: the gap first, if any, then numbers.
+async fn told(server: &Server, id: &str, upto: u64) -> (Option<(u64, u64)>, Vec<u64>) {
+    let mut reader = Reader::open(server.address, "", Some(id)).await;
+    let (mut gap, mut numbers) = (None, Vec::new());
+    while numbers.last() != Some(&upto) {
+        let piece = reader.next().await.unwrap();
+        let data: serde_json::Value = serde_json::from_str(&piece.data).unwrap();
+        if piece.event == "gap" {
+            assert_eq!((&data["reason"], gap), (&"unknown".into(), None));
+            assert!(numbers.is_empty(), "it is told first");
+            gap = Some((
+                data["first"].as_u64().unwrap(),
+                data["last"].as_u64().unwrap(),
+            ));
+            continue;
+        }
+        let number = piece.id.split('-').next().unwrap();
+        numbers.push(number.parse().unwrap());
+    }
+    (gap, numbers)
+}
+
+/// A reader had seen event 10; a backup that ended at event 8 was restored, and had published up
+/// to 14 when the reader came back. It was shown 11 and what followed, as if nothing had
+/// happened: the new 9 and 10 it never learnt of, nor that its own were no more.
+#[tokio::test]
+async fn whoever_comes_back_after_a_restore_is_told_of_the_gap_and_misses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let lost = start(&at("lost")).await;
+    ring_often(&lost, 4, 1).await;
+    lost.backup(&at("backup-at-8")).await.unwrap();
+    ring(&lost, "seen by readers, and lost").await;
+    let (server, _) = serve(&lost, EventStreamsConfig::default()).await;
+    let mut reader = Reader::open(server.address, "", Some("0")).await;
+    assert_eq!(reader.numbers(10).await, (1..=10).collect::<Vec<u64>>());
+    assert_eq!(reader.last_id, "10", "a number where nothing was restored");
+
+    let (server, restored) = serve_restored(&at("backup-at-8"), &at("restored"), 3).await;
+    let new = || (9..=14).collect::<Vec<u64>>();
+    assert_eq!(told(&server, "10", 14).await, (Some((9, 10)), new()));
+    assert_eq!(told(&server, "8", 14).await, (None, new()));
+    assert_eq!(told(&server, "5", 14).await.1.first(), Some(&6));
+    assert_eq!(told(&server, "99", 14).await, (Some((9, 99)), new()));
+    let mut begun = Reader::open(server.address, "", None).await;
+    ring(&restored, "next").await;
+    assert_eq!(begun.next().await.unwrap().event, "rang");
+    let of_restored = |number: u64| {
+        let (_, incarnation) = begun.last_id.split_once('-').unwrap();
+        format!("{number}-{incarnation}")
+    };
+    let own = told(&server, &of_restored(10), 14).await;
+    assert_eq!(own, (None, (11..=14).collect()));
+
+    // Restored once more: events up to 8 are in all three, those up to 16 in the last two.
+    restored.backup(&at("backup-at-16")).await.unwrap();
+    let (server, _again) = serve_restored(&at("backup-at-16"), &at("again"), 2).await;
+    let upto_20 = |first| (first..=20).collect::<Vec<u64>>();
+    let from_restored = told(&server, &of_restored(12), 20).await;
+    assert_eq!(from_restored, (None, upto_20(13)));
+    let from_restored = told(&server, &of_restored(18), 20).await;
+    assert_eq!(from_restored, (Some((17, 18)), upto_20(17)));
+    assert_eq!(told(&server, "10", 20).await, (Some((9, 10)), upto_20(9)));
+    // Nobody knows what it has seen.
+    let unknown = told(&server, "12-0123456789abcdef", 20).await;
+    assert_eq!(unknown, (Some((1, 12)), upto_20(1)));
 }
 
 #[tokio::test]

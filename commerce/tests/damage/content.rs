@@ -45,8 +45,16 @@ pub struct Content {
     pub last_event: u64,
 }
 
-/// Opens a copy of a directory and reads all of it.
+/// Opens a copy of a directory and reads all of it. What reading brings to light is for the next
+/// opening to mend, so there is one more.
 pub fn look(copy: &Path) -> Found {
+    match look_once(copy) {
+        Found::Unreadable(_) => look_once(copy),
+        found => found,
+    }
+}
+
+fn look_once(copy: &Path) -> Found {
     let running = fs::read(copy.join("cells/main/running")).unwrap_or_default();
     let mut options = StoreOptions::new(copy);
     options.first_segment_bytes = 64 << 10;
@@ -70,7 +78,11 @@ pub fn look(copy: &Path) -> Found {
     };
     match content.read(&store) {
         Ok(()) => Found::Content(content),
-        Err(error) => Found::Unreadable(error.to_string()),
+        Err(error) => {
+            // Closes it.
+            let _ = store.maintain();
+            Found::Unreadable(error.to_string())
+        }
     }
 }
 

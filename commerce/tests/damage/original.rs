@@ -91,6 +91,9 @@ impl Original {
     /// How a copy that was harmed like this has ended, as the store found it.
     pub fn judge(&self, found: &Found, harm: &Harm) -> Result<Verdict, String> {
         let content = match found {
+            Found::Refused(sentence) | Found::Unreadable(sentence) if harm.kind == "sled" => {
+                return Err(format!("sled can be made anew, and: {sentence}"));
+            }
             Found::Refused(sentence) | Found::Unreadable(sentence) => {
                 is_way_out(sentence)?;
                 return Ok(Verdict::Refused);

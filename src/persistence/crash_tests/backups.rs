@@ -300,6 +300,25 @@ fn what_the_journal_says_is_damaged_exactly_if_an_opening_refuses_it() {
     assert!(noticed > 50 && harmless > 5, "{noticed} {harmless}");
 }
 
+/// It would otherwise pass for the first history, and readers from before for its own.
+#[test]
+fn a_cell_that_cannot_say_what_it_was_restored_from_shares_no_event_with_anyone() {
+    let (world, info) = backed_up(303);
+    let mut other = restored(&world, &info);
+    restore_into(&world, &other).unwrap();
+    let shared_with_the_first = |other: &mut World| {
+        let (store, ..) = other.recover();
+        assert_eq!(store.lineage().name(), Some(store.incarnation()));
+        store.lineage().last_shared(None)
+    };
+    let shared = EventNumber(info.last_event);
+    assert!(shared > EventNumber(0));
+    assert_eq!(shared_with_the_first(&mut other), Some(shared));
+    let file = other.options.cell_dir().join("RESTORED");
+    assert!(world.disk.flip(&file, 25, 1));
+    assert_eq!(shared_with_the_first(&mut other), Some(EventNumber(0)));
+}
+
 #[test]
 fn any_flipped_bit_of_the_other_files_is_told_with_the_file_and_the_way_out() {
     let (world, info) = backed_up(303);

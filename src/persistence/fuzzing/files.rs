@@ -19,6 +19,7 @@ use crate::persistence::catalog::Catalog;
 use crate::persistence::checkpoint::CheckpointFile;
 use crate::persistence::disk::{Disk, OpenMode};
 use crate::persistence::events::{self, EventLimits, EventLog, StoredEvent};
+use crate::persistence::lineage::Ancestor;
 use crate::persistence::memory_disk::MemoryDisk;
 use crate::persistence::restore::Predecessor;
 use crate::persistence::running::{InHand, Running, SharedMemory};
@@ -80,8 +81,20 @@ pub(crate) fn restored_files() -> Vec<Vec<u8>> {
         last_event: EventNumber(2),
         taken_at: Timestamp(3),
         restored_at: Timestamp(4),
+        ancestors: Vec::new(),
     };
-    vec![predecessor.encode()]
+    let again = Predecessor {
+        ancestors: vec![sample_ancestor(), sample_ancestor()],
+        ..predecessor.clone()
+    };
+    vec![predecessor.encode(), again.encode()]
+}
+
+fn sample_ancestor() -> Ancestor {
+    Ancestor {
+        incarnation: Incarnation(5),
+        last_event: EventNumber(300),
+    }
 }
 
 /// The library's own rows in the engine: streams and the catalog of names. The first byte says
@@ -262,6 +275,7 @@ pub(crate) fn backups() -> Vec<Vec<u8>> {
             cell: "main".to_owned(),
             incarnation: Incarnation(1),
             taken_at: Timestamp(2),
+            ancestors: spilled.iter().map(|_| sample_ancestor()).collect(),
             checkpoint: sample_checkpoint(spilled),
         };
         let position = head.checkpoint.position;
