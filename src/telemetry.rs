@@ -32,6 +32,7 @@
 //! | warn | `fewer connections than configured: the process may open too few files` | connections_max | raise the limit of open files |
 //! | warn | `call refused by a failed service` | service, reason | look at the service's failure |
 //! | error | `a handler panicked` | service, message, reason | a bug in the handler |
+//! | error | `a message that panicked could not be charged` | service, error | repair what the error names |
 //! | error | `the service has failed` | service, reason | repair the reason, then revive it |
 //! | error | `a supervisor failed` | service, error | a bug of the library; report it |
 //! | error | `a turn hangs; aborting, its message is charged` | service, took | a bug in the handler: it blocks |

@@ -416,16 +416,10 @@ impl Cell {
         pressure
     }
 
-    /// Whether turns must wait for space.
+    /// Whether turns must wait for space. Never as last seen: the store takes whatever has begun,
+    /// and relies on it that nothing begins any more.
     pub(crate) fn exhausted(&self) -> bool {
-        self.pressure() == PRESSURE_SPACE && self.store.usage().space == Space::Exhausted
-    }
-
-    /// The same as last known, without a look at the clock: for between two turns of a batch. The
-    /// end of every batch looks again.
-    pub(crate) fn exhausted_when_last_seen(&self) -> bool {
-        self.pressure.load(Ordering::Relaxed) == PRESSURE_SPACE
-            && self.store.usage().space == Space::Exhausted
+        self.store.must_wait()
     }
 }
 

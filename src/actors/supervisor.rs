@@ -266,45 +266,46 @@ impl Tree {
         arrived: Option<Box<Arrived>>,
         reason: String,
     ) {
+        match self.pay(arrived.as_deref(), &reason) {
+            Err(error) => {
+                self.fail(
+                    myself,
+                    format!("a message that panicked could not be parked: {error}"),
+                )
+                .await;
+            }
+            Ok(in_a_row) if in_a_row >= MESSAGES_IN_A_ROW_MAX => {
+                let reason =
+                    format!("{in_a_row} different messages in a row panicked; the last: {reason}");
+                self.fail(myself, reason).await;
+            }
+            Ok(_) => self.start(myself, &[place]).await,
+        }
+    }
+
+    /// Makes a message pay for a panic of its handler. Answers how many different messages have
+    /// panicked in a row, with this one, if it is a new one.
+    fn pay(&self, arrived: Option<&Arrived>, reason: &str) -> Result<u32, Stop> {
         let status = &self.member.status;
-        status.panicked(&reason);
+        status.panicked(reason);
         // Requests from outside are answered and nothing is parked for them: however often somebody
         // repeats one that panics, the service is none the worse for it.
-        let new_message = arrived
-            .as_ref()
-            .is_some_and(|arrived| arrived.attempt() == 1);
-        let in_a_row = if new_message {
+        let in_a_row = if arrived.is_some_and(|arrived| arrived.attempt() == 1) {
             status.in_a_row.fetch_add(1, Ordering::Relaxed) + 1
         } else {
             0
         };
-        let message = arrived
-            .as_ref()
-            .map(|arrived| arrived.envelope.name().to_owned())
-            .unwrap_or_default();
+        let message = arrived.map_or("", |arrived| arrived.envelope.name());
         tracing::error!(
             service = self.member.name(),
             message,
             reason,
             "a handler panicked"
         );
-        if let Some(arrived) = arrived
-            && let Err(error) = charge(&self.cell, &self.member, &arrived, reason.clone())
-        {
-            self.fail(
-                myself,
-                format!("a message that panicked could not be parked: {error}"),
-            )
-            .await;
-            return;
+        if let Some(arrived) = arrived {
+            charge(&self.cell, &self.member, arrived, reason.to_owned())?;
         }
-        if in_a_row >= MESSAGES_IN_A_ROW_MAX {
-            let reason =
-                format!("{in_a_row} different messages in a row panicked; the last: {reason}");
-            self.fail(myself, reason).await;
-            return;
-        }
-        self.start(myself, &[place]).await;
+        Ok(in_a_row)
     }
 
     /// Decides about a failed child. `also` names others that do not run and should.
@@ -378,7 +379,29 @@ impl Tree {
                     .stop_and_wait(None, Some(Duration::from_secs(40)))
                     .await;
                 let _ = child.join.await;
+                if ROLES[*place] == Role::Service {
+                    self.part();
+                }
             }
+        }
+    }
+
+    /// Parts with a service actor that this supervisor has stopped: nobody wakes it any more, and a
+    /// handler that panicked meanwhile has been no less at fault.
+    fn part(&self) {
+        match self.member.port.take_stop() {
+            Some(Stop::Panicked { arrived, reason }) => {
+                if let Err(error) = self.pay(arrived.as_deref(), &reason) {
+                    // It is handed on again and will have its attempts all the same.
+                    tracing::error!(
+                        service = self.member.name(),
+                        %error,
+                        "a message that panicked could not be charged"
+                    );
+                }
+            }
+            // A successor will come to the same end again, if it does not mend it.
+            Some(Stop::Tainted(_) | Stop::Superseded | Stop::Store(_)) | None => {}
         }
     }
 }
@@ -408,6 +431,8 @@ pub(crate) fn charge(
     };
     let concluded =
         turn::charge(&setting, arrived, &member.supervision, reason).map_err(Stop::Tainted)?;
+    let epoch = cell.store.take_over(member.id());
+    queue(cell, Haste::Awaited, epoch, concluded.commit, Vec::new())?;
     if let Some(reason) = concluded.died {
         member.status.dead_letters.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
@@ -416,6 +441,5 @@ pub(crate) fn charge(
             "a message became a dead letter"
         );
     }
-    let epoch = cell.store.take_over(member.id());
-    queue(cell, Haste::Awaited, epoch, concluded.commit, Vec::new()).map(|_| ())
+    Ok(())
 }

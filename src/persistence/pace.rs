@@ -92,7 +92,7 @@ impl Pace {
     }
 
     /// Whether somebody is likely to queue more.
-    fn is_at_work(&self) -> bool {
+    pub(super) fn is_at_work(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) > 0
     }
 

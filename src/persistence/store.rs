@@ -444,6 +444,18 @@ impl Store {
         self.core().running.forget();
     }
 
+    /// Whether no turn may begin, for want of space: asked before each, because what has begun is
+    /// queued whatever the disk says.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.core().must_wait()
+    }
+
+    /// Whether groups wait for anybody's company.
+    #[cfg(test)]
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.core().pace.is_at_work()
+    }
+
     /// Figures.
     pub fn usage(&self) -> Usage {
         self.core().usage()

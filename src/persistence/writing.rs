@@ -51,6 +51,10 @@ impl Core {
     }
 
     /// Queues a commit; without an epoch, one of the store's own.
+    ///
+    /// It does not look at the disk's space: a turn that has begun is to end, and its handler must
+    /// not run twice for it. Who takes turns asks [`Core::must_wait`] before each, so that no more
+    /// than one of each service comes to wait for a disk that was found full in the middle of it.
     pub(crate) fn queue(
         &self,
         epoch: Option<Epoch>,
@@ -85,9 +89,6 @@ impl Core {
         }
         self.state.check(&commit)?;
         let before = cell.uncheckpointed_bytes;
-        if before > self.options.checkpoint_bytes_max && self.space() == Space::Exhausted {
-            return Err(StoreError::Full);
-        }
         let sequences = self
             .state
             .apply(&mut cell, commit, Given::Live(&mut body))
@@ -348,6 +349,12 @@ impl Core {
             1 => Space::Low,
             _ => Space::Exhausted,
         }
+    }
+
+    /// Whether no turn may begin, because what it would queue could not be written. A closed cell
+    /// never has space again, which whoever queues is told.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.space() == Space::Exhausted && self.closed.get().is_none()
     }
 
     /// A group was written, so the journal can grow again.

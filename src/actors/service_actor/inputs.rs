@@ -336,13 +336,15 @@ impl ServiceState {
             }
             Act::Discard(_) => turn::discard(&setting, origin),
         };
-        self.member
-            .status
-            .dead_letters
-            .fetch_sub(1, Ordering::Relaxed);
+        let member = self.member.clone();
         let output: Output = Box::new(move |durable| {
             let _ = done.send(match durable {
-                Ok(_) => Ok(true),
+                Ok(_) => {
+                    // Not before: a commit that comes to nothing leaves the letter, to be acted on
+                    // again. Whoever has the answer finds it counted.
+                    member.status.dead_letters.fetch_sub(1, Ordering::Relaxed);
+                    Ok(true)
+                }
                 Err(error) => Err(CallError::OutcomeUnknown {
                     reason: error.to_string(),
                 }),

@@ -209,7 +209,7 @@ impl ServiceState {
 
     /// Takes one turn; false if there is nothing to do.
     fn step(&mut self) -> Result<bool, Stop> {
-        if self.cell.exhausted_when_last_seen() {
+        if self.cell.exhausted() {
             return Ok(false);
         }
         let now = self.cell.now();
