@@ -21,6 +21,8 @@
 //! | warn | `what this cell was restored from cannot be read` | detail | look at the disk, and run `verify`; readers of events from before the restore begin anew |
 //! | warn | `a snapshot is named for another position` | path | remove the file if you put it there |
 //! | warn | `a snapshot cannot be used` | path, error | look at the disk |
+//! | warn | `a snapshot lacks rows and cannot be used` | path | look at the disk, and run `verify` |
+//! | warn | `the next start is not told to look at the engine` | path, error | remove the engine's directory (`sled`) before the next start, which makes it anew |
 //! | warn | `spilled messages cannot be read` | error | look at the disk; it is tried again |
 //! | warn | `a file of spilled messages cannot be removed` | path, error | nothing; the next start removes it |
 //! | warn | `engine failed while closing` | dir | nothing; the next start rebuilds it if it must |
@@ -34,6 +36,7 @@
 //! | error | `a handler panicked` | service, message, reason | a bug in the handler |
 //! | error | `a message that panicked could not be charged` | service, error | repair what the error names |
 //! | error | `the service has failed` | service, reason | repair the reason, then revive it |
+//! | error | `the engine is not used any more; the next start looks at all of it` | error | look at the disk, and start again |
 //! | error | `a supervisor failed` | service, error | a bug of the library; report it |
 //! | error | `a turn hangs; aborting, its message is charged` | service, took | a bug in the handler: it blocks |
 //! | error | `messages of another incarnation are refused` | stream | a backup was restored beside its original |
