@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
@@ -33,10 +33,18 @@ fn all(engine: &dyn Engine) -> Model {
     rows.unwrap().into_iter().collect()
 }
 
+/// Opens sled itself, with the engine closed. Its lock goes a moment after it: with the last of its
+/// threads, or with a child process that another test is starting.
+fn open_sled(dir: &Path) -> sled::Db {
+    let data = File::open(dir.join("db")).unwrap();
+    data.lock().unwrap();
+    data.unlock().unwrap();
+    sled::open(dir).unwrap()
+}
+
 /// Counts the rows of sled's own tree of chunks, with the engine closed.
 fn chunks_on_disk(dir: &Path) -> usize {
-    let db = sled::open(dir).unwrap();
-    db.open_tree("chunks").unwrap().len()
+    open_sled(dir).open_tree("chunks").unwrap().len()
 }
 
 #[test]
@@ -100,7 +108,7 @@ fn chunks_orphaned_by_a_crash_go_when_their_row_is_written_again() {
     engine.sync().unwrap();
     drop(engine);
     {
-        let db = sled::open(dir.path()).unwrap();
+        let db = open_sled(dir.path());
         db.open_tree("rows").unwrap().clear().unwrap();
     }
     assert_eq!(chunks_on_disk(dir.path()), 9);

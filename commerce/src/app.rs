@@ -126,7 +126,7 @@ impl Shop {
         let passwords = PasswordPool::new(config.passwords())?;
         let syncs = Syncs::default();
         let letters = sender(config, outsiders, &syncs)?;
-        let currency = currency_note::check(&config.data, config.currency)?;
+        let currency = currency_note::check(&config.data, config.currency, &syncs)?;
         let keyring = keyring(config, &syncs)?;
         let lifetime = Duration::from_secs(config.identity.access_token_s);
         let tokens = AccessTokens::new(&keyring.secret_for("access-token"), lifetime)?;
@@ -135,9 +135,10 @@ impl Shop {
             .start()
             .await?;
         if currency == Known::ByPrices {
+            let catalog = system.service();
             let checked =
-                currency_note::check_prices(&config.data, &system.service(), config.currency).await;
-            if let Err(error) = checked {
+                currency_note::check_prices(&config.data, &catalog, config.currency, &syncs);
+            if let Err(error) = checked.await {
                 close(&system).await;
                 return Err(error.into());
             }

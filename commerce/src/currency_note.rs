@@ -4,8 +4,8 @@
 //! them. A start with another one is refused before anything is opened. A directory without a
 //! note, which is of an earlier version or restored from a backup, is known by its prices.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use redeliver::{CallError, ServiceHandle};
@@ -13,11 +13,10 @@ use redeliver::{CallError, ServiceHandle};
 use crate::catalog::{Catalog, ProductsList};
 use crate::money::Currency;
 use crate::page::{PAGE_ROWS_MAX, Page};
+use crate::syncs::Syncs;
 
 /// Name of the file.
 const NOTE: &str = "currency";
-/// Name of the file while it is written.
-const UNFINISHED: &str = "currency.new";
 
 /// The shop cannot be opened in the configured currency.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +63,11 @@ pub enum Known {
 }
 
 /// Compares the configured currency with the note of a data directory; a new one gets its note.
-pub fn check(data: &Path, configured: Currency) -> Result<Known, CurrencyError> {
+pub fn check(data: &Path, configured: Currency, syncs: &Syncs) -> Result<Known, CurrencyError> {
     let path = data.join(NOTE);
     // Nothing is there yet that could be in any currency, whatever an interrupted start noted.
     if !data.join("cells").exists() {
-        return note(data, configured).map(|()| Known::Noted);
+        return note(data, configured, syncs).map(|()| Known::Noted);
     }
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -90,6 +89,7 @@ pub async fn check_prices(
     data: &Path,
     catalog: &ServiceHandle<Catalog>,
     configured: Currency,
+    syncs: &Syncs,
 ) -> Result<(), CurrencyError> {
     match of_prices(catalog).await {
         Ok(Some(kept)) => same(data, kept, configured)?,
@@ -100,7 +100,7 @@ pub async fn check_prices(
             return Ok(());
         }
     }
-    note(data, configured)
+    note(data, configured, syncs)
 }
 
 /// What the first price there is is in: all are in one currency.
@@ -141,21 +141,11 @@ fn same(data: &Path, kept: Currency, configured: Currency) -> Result<(), Currenc
     })
 }
 
-fn note(data: &Path, currency: Currency) -> Result<(), CurrencyError> {
-    let (path, unfinished) = (data.join(NOTE), data.join(UNFINISHED));
-    let write = || {
-        fs::create_dir_all(data)?;
-        let mut file = File::create(&unfinished)?;
-        writeln!(file, "{currency}")?;
-        file.sync_all()?;
-        // Whole or not there.
-        fs::rename(&unfinished, &path)?;
-        File::open(data)?.sync_all()
-    };
-    write().map_err(|error| CurrencyError::Io {
-        path: path.clone(),
-        error,
-    })
+fn note(data: &Path, currency: Currency, syncs: &Syncs) -> Result<(), CurrencyError> {
+    let path = data.join(NOTE);
+    fs::create_dir_all(data)
+        .and_then(|()| syncs.put(&path, format!("{currency}\n").as_bytes()))
+        .map_err(|error| CurrencyError::Io { path, error })
 }
 
 #[cfg(test)]
@@ -171,17 +161,18 @@ mod tests {
     fn a_directory_stays_in_the_currency_that_it_was_made_in() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        assert_eq!(check(&data, usd()).unwrap(), Known::Noted);
+        let syncs = Syncs::default();
+        assert_eq!(check(&data, usd(), &syncs).unwrap(), Known::Noted);
         // The first start died before anything was there.
-        assert_eq!(check(&data, Currency::EUR).unwrap(), Known::Noted);
+        assert_eq!(check(&data, Currency::EUR, &syncs).unwrap(), Known::Noted);
         fs::create_dir(data.join("cells")).unwrap();
-        assert_eq!(check(&data, Currency::EUR).unwrap(), Known::Noted);
-        let refused = check(&data, usd()).unwrap_err().to_string();
+        assert_eq!(check(&data, Currency::EUR, &syncs).unwrap(), Known::Noted);
+        let refused = check(&data, usd(), &syncs).unwrap_err().to_string();
         assert!(refused.contains("is in EUR") && refused.contains("configured for USD"));
         fs::write(data.join(NOTE), "euros").unwrap();
-        let refused = check(&data, Currency::EUR).unwrap_err();
+        let refused = check(&data, Currency::EUR, &syncs).unwrap_err();
         assert!(matches!(refused, CurrencyError::Garbled { .. }));
         fs::remove_file(data.join(NOTE)).unwrap();
-        assert_eq!(check(&data, usd()).unwrap(), Known::ByPrices);
+        assert_eq!(check(&data, usd(), &syncs).unwrap(), Known::ByPrices);
     }
 }

@@ -1,8 +1,9 @@
 //! Syncs that the shop itself asks for, beside those of the runtime's store: counted, so that
 //! whoever measures knows what an order costs the disk.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,22 @@ impl Syncs {
             false => dir,
         };
         self.all(&File::open(dir)?)
+    }
+
+    /// Puts a file under its name, durable and whole or not at all, for nobody but this user. Its
+    /// directory must be there, and no other may put the same file meanwhile.
+    pub fn put(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(content)?;
+        self.data(&file)?;
+        fs::rename(&new, path)?;
+        self.names(path.parent().unwrap_or(path))
     }
 
     /// How many there were so far.

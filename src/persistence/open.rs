@@ -422,9 +422,8 @@ impl Opening {
     /// What the cell was restored from, if it was.
     fn read_lineage(&self, incarnation: Incarnation) -> Result<Lineage, OpenError> {
         let path = Predecessor::path(&self.cell_dir);
-        let file = read_file(self.disk.as_ref(), &path)
-            .map_err(|error| io_error("reading", &path, &error))?;
-        match file.map(|file| Predecessor::decode(&file)) {
+        let read = Predecessor::read(self.disk.as_ref(), &self.cell_dir);
+        match read.map_err(|error| io_error("reading", &path, &error))? {
             None => Ok(Lineage::first(incarnation)),
             Some(Ok(predecessor)) => Ok(predecessor.lineage(incarnation)),
             // Readers from before the restore are shown too much then, which is no reason to refuse.
@@ -487,8 +486,12 @@ impl Opening {
     }
 
     pub(super) fn engine_failed(&self, error: &StoreError) -> OpenError {
+        self.failed("opening the engine of", error)
+    }
+
+    fn failed(&self, operation: &str, error: &StoreError) -> OpenError {
         OpenError::Io {
-            operation: "opening the engine of".to_owned(),
+            operation: operation.to_owned(),
             path: self.cell_dir.clone(),
             detail: error.to_string(),
         }
@@ -615,18 +618,9 @@ impl Opening {
             &self.cell_dir,
             parts.checkpointer.spilled(),
         )
-        .map_err(|error| OpenError::Io {
-            operation: "tidying the spilled messages of".to_owned(),
-            path: self.cell_dir.clone(),
-            detail: error.to_string(),
-        })?;
-        Snapshot::remove_unfinished(self.disk.as_ref(), &snapshots_dir(&self.cell_dir)).map_err(
-            |error| OpenError::Io {
-                operation: "tidying the snapshots of".to_owned(),
-                path: self.cell_dir.clone(),
-                detail: error.to_string(),
-            },
-        )?;
+        .map_err(|error| self.failed("tidying the spilled messages of", &error))?;
+        Snapshot::remove_unfinished(self.disk.as_ref(), &snapshots_dir(&self.cell_dir))
+            .map_err(|error| self.failed("tidying the snapshots of", &error))?;
         match take_ballast(self.disk.as_ref(), &self.options) {
             Err(error) if !is_full(&error) => {
                 return Err(io_error("reserving space in", &self.cell_dir, &error));

@@ -84,9 +84,11 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        file.set_len(0)?;
-        file.write_all(std::process::id().to_string().as_bytes())?;
-        Ok(Locking::Acquired(Box::new(RealLock { _file: file })))
+        let mut lock = RealLock { file };
+        lock.file.set_len(0)?;
+        lock.file
+            .write_all(std::process::id().to_string().as_bytes())?;
+        Ok(Locking::Acquired(Box::new(lock)))
     }
 
     fn shared(&self, path: &Path, bytes: usize) -> io::Result<SharedMemory> {
@@ -117,10 +119,18 @@ impl Disk for RealDisk {
 
 /// The kernel releases the lock when the descriptor is closed, also after `kill -9`.
 struct RealLock {
-    _file: File,
+    file: File,
 }
 
 impl LockGuard for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing alone leaves the lock to a child that another thread is starting just now: until
+        // it runs its program, it has every descriptor of ours.
+        let _ = self.file.unlock();
+    }
+}
 
 struct RealFile {
     file: File,
@@ -212,6 +222,9 @@ fn extend(file: &File, size: u64) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::process::Command;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     #[test]
@@ -227,5 +240,29 @@ mod tests {
         assert!(content[..5_000].iter().all(|byte| *byte == 1));
         assert!(content[5_000..15_001].iter().all(|byte| *byte == 0));
         assert!(content[15_001..].iter().all(|byte| *byte == 1));
+    }
+
+    /// A process that closed its store and opened it again was refused because of itself, now and
+    /// then, while another of its threads started a program: the child holds the descriptors of its
+    /// parent until it runs that program.
+    #[test]
+    fn a_lock_that_was_let_go_can_be_taken_again_while_children_are_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+            let refused =
+                (0..4_000).find_map(|round| match RealDisk::default().lock(&path).unwrap() {
+                    Locking::Acquired(_) => None,
+                    Locking::HeldBy(pid) => Some((round, pid)),
+                });
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(refused, None);
+        });
     }
 }

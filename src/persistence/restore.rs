@@ -96,10 +96,8 @@ impl Predecessor {
     pub(crate) fn read(
         disk: &dyn Disk,
         cell_dir: &Path,
-    ) -> Result<Option<Result<Predecessor, Unsealed>>, StoreError> {
-        let path = Predecessor::path(cell_dir);
-        let file =
-            read_file(disk, &path).map_err(|error| StoreError::io("reading", &path, &error))?;
+    ) -> io::Result<Option<Result<Predecessor, Unsealed>>> {
+        let file = read_file(disk, &Predecessor::path(cell_dir))?;
         Ok(file.map(|file| Predecessor::decode(&file)))
     }
 

@@ -118,19 +118,14 @@ impl SimEngine {
         match how {
             Corruption::RefusesToOpen => machine.refuses_to_open = true,
             Corruption::OpensEmpty => machine.seen.clear(),
-            Corruption::LosesRows => {
-                let mut random = machine.random.fork();
-                machine.seen.retain(|_, _| random.bool());
-            }
+            Corruption::LosesRows => machine.lose_half(),
         }
         machine.restart();
     }
 
     /// A random half of the rows is gone without a word, while the engine is used.
     pub fn lose_rows(&self) {
-        let mut machine = self.machine();
-        let mut random = machine.random.fork();
-        machine.seen.retain(|_, _| random.bool());
+        self.machine().lose_half();
     }
 
     /// Whoever meets a row of this range is told of damage, until the engine is destroyed.
@@ -296,6 +291,11 @@ impl Machine {
             }
         }
         rows
+    }
+
+    fn lose_half(&mut self) {
+        let mut random = self.random.fork();
+        self.seen.retain(|_, _| random.bool());
     }
 
     /// Starts the next life on what is there.

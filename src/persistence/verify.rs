@@ -457,8 +457,9 @@ impl Verifying<'_> {
 
     fn read_predecessor(&mut self) -> Result<(), StoreError> {
         let cell_dir = &self.opening.cell_dir;
-        let path = cell_dir.join("RESTORED");
-        match Predecessor::read(self.opening.disk.as_ref(), cell_dir)? {
+        let path = Predecessor::path(cell_dir);
+        let read = Predecessor::read(self.opening.disk.as_ref(), cell_dir);
+        match read.map_err(|error| StoreError::io("reading", &path, &error))? {
             None => {}
             Some(Ok(from)) => {
                 self.report.restored = Some(RestoredReport {

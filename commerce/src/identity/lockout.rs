@@ -10,10 +10,9 @@ use super::messages::{UserAccountLocked, UserAccountUnlocked};
 use super::requests::{UnlockAccount, UserView};
 use super::service::{Identity, Limits};
 use super::tables::{LOCKOUTS, LOCKOUTS_BY_END, Lockout, USERS};
-use super::users::{find, user_of, view};
+use super::users::{find_unchanged, user_of, view};
 use crate::ids::UserId;
 use crate::privacy::Fingerprint;
-use crate::version::unchanged;
 
 /// Rows that are over, removed with each failure: more than a failure adds.
 const SWEPT_ROWS: usize = 4;
@@ -139,12 +138,7 @@ impl Identity {
         cx: &mut Context<Self>,
     ) -> Result<UserView, Rejection> {
         let id = unlock.user_id;
-        let user = find(id, cx)?;
-        unchanged(
-            &format!("user {id}"),
-            user.version,
-            unlock.if_version.as_deref(),
-        )?;
+        let user = find_unchanged(id, unlock.if_version.as_deref(), cx)?;
         self.forget_failures(user.email, cx)?;
         view(id, user, cx)
     }

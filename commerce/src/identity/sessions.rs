@@ -10,10 +10,9 @@ use super::requests::{
 };
 use super::service::Identity;
 use super::tables::{SESSIONS, SESSIONS_BY_END, SESSIONS_OF_USER, Session, USERS};
-use super::users::{find, user_of, view};
+use super::users::{find, find_unchanged, user_of, view};
 use crate::ids::{SessionId, UserId};
 use crate::privacy::Fingerprint;
-use crate::version::unchanged;
 
 /// Sessions that are over, removed with each login: more than a login adds.
 const SWEPT_ROWS: usize = 4;
@@ -144,12 +143,7 @@ impl Identity {
         cx: &mut Context<Self>,
     ) -> Result<PasswordOutcome, Rejection> {
         let id = change.user_id;
-        let mut user = find(id, cx)?;
-        unchanged(
-            &format!("user {id}"),
-            user.version,
-            change.if_version.as_deref(),
-        )?;
+        let mut user = find_unchanged(id, change.if_version.as_deref(), cx)?;
         if let Some(until) = self.locked_until(user.email, cx)? {
             return Ok(PasswordOutcome::Locked { until });
         }

@@ -80,12 +80,7 @@ impl Identity {
         cx: &mut Context<Self>,
     ) -> Result<UserView, Rejection> {
         let id = update.user_id;
-        let mut user = find(id, cx)?;
-        unchanged(
-            &format!("user {id}"),
-            user.version,
-            update.if_version.as_deref(),
-        )?;
+        let mut user = find_unchanged(id, update.if_version.as_deref(), cx)?;
         if user.version != update.made_from {
             return Err(Rejection::conflict(
                 "changed_meanwhile",
@@ -118,12 +113,7 @@ impl Identity {
         cx: &mut Context<Self>,
     ) -> Result<UserView, Rejection> {
         let id = set.user_id;
-        let mut user = find(id, cx)?;
-        unchanged(
-            &format!("user {id}"),
-            user.version,
-            set.if_version.as_deref(),
-        )?;
+        let mut user = find_unchanged(id, set.if_version.as_deref(), cx)?;
         let roles = in_order(set.roles);
         if user.roles.contains(&Role::Admin) && !roles.contains(&Role::Admin) {
             not_the_last_admin(cx)?;
@@ -142,12 +132,7 @@ impl Identity {
         cx: &mut Context<Self>,
     ) -> Result<(), Rejection> {
         let (id, at) = (delete.user_id, cx.now());
-        let user = find(id, cx)?;
-        unchanged(
-            &format!("user {id}"),
-            user.version,
-            delete.if_version.as_deref(),
-        )?;
+        let user = find_unchanged(id, delete.if_version.as_deref(), cx)?;
         if user.roles.contains(&Role::Admin) {
             not_the_last_admin(cx)?;
         }
@@ -198,6 +183,17 @@ pub(super) fn find(id: UserId, view: &View<Identity>) -> Result<User, Rejection>
             format!("there is no user {id}; check the id"),
         )
     })
+}
+
+/// The user, if it is still of a version that the caller means.
+pub(super) fn find_unchanged(
+    id: UserId,
+    if_version: Option<&[u64]>,
+    view: &View<Identity>,
+) -> Result<User, Rejection> {
+    let user = find(id, view)?;
+    unchanged(&format!("user {id}"), user.version, if_version)?;
+    Ok(user)
 }
 
 /// Who has this address.

@@ -13,9 +13,9 @@
 //! A file is whole and on disk before it has its name, and its name is on disk before the letter
 //! counts as sent. The same letter again writes nothing.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::mail::{self, Mailbox};
@@ -121,17 +121,7 @@ fn write(syncs: &Syncs, top: &Path, path: &Path, text: &[u8]) -> io::Result<()> 
         sync(syncs, top)?;
     }
     // No two attempts of one letter run at a time, so nobody else writes here.
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(text)?;
-    syncs.data(&file)?;
-    fs::rename(&new, path)?;
-    sync(syncs, dir)
+    syncs.put(path, text)
 }
 
 fn sync(syncs: &Syncs, dir: &Path) -> io::Result<()> {

@@ -21,7 +21,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::marker::PhantomData;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -427,17 +427,7 @@ fn begin(path: &Path, syncs: &Syncs) -> io::Result<()> {
     let mut header = [0; SLOT_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8] = VERSION;
-    let new = path.with_extension("new");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all_at(&header, 0)?;
-    syncs.all(&file)?;
-    fs::rename(&new, path)?;
-    syncs.all(&File::open(dir)?)?;
+    syncs.put(path, &header)?;
     match dir.parent() {
         Some(above) if !above.as_os_str().is_empty() => syncs.all(&File::open(above)?),
         Some(_) | None => Ok(()),

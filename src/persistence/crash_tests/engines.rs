@@ -20,16 +20,20 @@ fn at_work(seed: u64) -> (World, Store, Names) {
     (world, store, names)
 }
 
-/// The process ends and starts again; the machine goes on.
-fn reopened(mut world: World, store: Store) -> Recovered {
+/// The process ends and starts again, while the machine goes on, and makes the engine anew.
+fn made_anew(mut world: World, store: Store, seed: u64) {
     drop(store);
     world.disk.abort();
     world.disk.restart();
-    world.recover().2
+    let (_, _, recovered) = world.recover();
+    assert!(recovered.rebuilt.is_some(), "seed {seed}");
 }
 
-fn is_closed(store: &Store) -> bool {
-    matches!(store.usage().state, CellState::Closed(_))
+/// As [`made_anew`], of a cell that has closed.
+fn closed_and_made_anew(world: World, store: Store, seed: u64) {
+    let state = store.usage().state;
+    assert!(matches!(state, CellState::Closed(_)), "seed {seed}");
+    made_anew(world, store, seed);
 }
 
 #[test]
@@ -50,10 +54,8 @@ fn an_engine_that_loses_rows_at_work_makes_no_snapshot_and_is_rebuilt() {
             matches!(refused, StoreError::Damaged { .. }),
             "seed {seed}: {refused}"
         );
-        assert!(is_closed(&store));
         assert_eq!(snapshots(), before, "seed {seed}");
-        let recovered = reopened(world, store);
-        assert!(recovered.rebuilt.is_some(), "seed {seed}");
+        closed_and_made_anew(world, store, seed);
     }
 }
 
@@ -71,9 +73,7 @@ fn rows_that_cannot_be_read_close_the_cell_and_the_next_start_has_them() {
             "seed {seed}: {unread}"
         );
         let _ = store.maintain();
-        assert!(is_closed(&store), "seed {seed}");
-        let recovered = reopened(world, store);
-        assert!(recovered.rebuilt.is_some(), "seed {seed}");
+        closed_and_made_anew(world, store, seed);
     }
 }
 
@@ -83,9 +83,7 @@ fn rows_that_cannot_be_read_for_a_snapshot_close_the_cell_and_the_next_start_has
         let (world, store, names) = at_work(seed);
         world.engine.spoil(whole_table(names.table));
         store.snapshot_now().unwrap_err();
-        assert!(is_closed(&store), "seed {seed}");
-        let recovered = reopened(world, store);
-        assert!(recovered.rebuilt.is_some(), "seed {seed}");
+        closed_and_made_anew(world, store, seed);
     }
 }
 
@@ -94,8 +92,7 @@ fn an_engine_whose_names_cannot_be_read_at_a_start_is_rebuilt() {
     for seed in 0..6 {
         let (world, store, _) = at_work(seed);
         world.engine.spoil(whole_table(CATALOG));
-        let recovered = reopened(world, store);
-        assert!(recovered.rebuilt.is_some(), "seed {seed}");
+        made_anew(world, store, seed);
     }
 }
 
