@@ -7,6 +7,9 @@
 //! format u8 │ kind u8 │ flags u8 │ version u16 │ id │ correlation │ causation (16 bytes each)
 //! │ at i64 │ trace (25 bytes, if flagged) │ name (u8 length) │ key (u16 length) │ body … │ crc32c u32
 //! ```
+//!
+//! A message that begins a conversation has no correlation but its own id, and one that the first
+//! message of a conversation caused has no other causation: flags say so, and the ids are left out.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -19,9 +22,14 @@ const FORMAT: u8 = 1;
 const FLAG_TRACE: u8 = 1;
 const FLAG_WANTS_REPLY: u8 = 2;
 const FLAG_KEYED: u8 = 4;
-/// Everything but trace, name, key and body.
-const FIXED_BYTES: usize = 3 + 2 + 3 * 16 + 8 + 1 + 2 + 4;
-const FLAGS_KNOWN: u8 = FLAG_TRACE | FLAG_WANTS_REPLY | FLAG_KEYED;
+/// Its correlation is its own id.
+const FLAG_BEGINS: u8 = 8;
+/// Its causation is its correlation.
+const FLAG_OF_FIRST: u8 = 16;
+/// Everything but trace, name, key and body, and the ids at their longest.
+const FIXED_BYTES: usize = 3 + 2 + 3 * ID_BYTES + 8 + 1 + 2 + 4;
+const ID_BYTES: usize = 16;
+const FLAGS_KNOWN: u8 = FLAG_TRACE | FLAG_WANTS_REPLY | FLAG_KEYED | FLAG_BEGINS | FLAG_OF_FIRST;
 
 /// Ordering key: messages of one stream with the same key are handled in the order of sending.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -196,14 +204,28 @@ impl Envelope {
         if self.key != Key::None {
             flags |= FLAG_KEYED;
         }
-        let trace_bytes = if self.trace.is_some() { 25 } else { 0 };
-        let length = FIXED_BYTES + trace_bytes + self.name.len() + key.len() + self.body.len();
+        let mut length = FIXED_BYTES + self.name.len() + key.len() + self.body.len();
+        if self.trace.is_some() {
+            length += 25;
+        }
+        if self.correlation == self.id {
+            flags |= FLAG_BEGINS;
+            length -= ID_BYTES;
+        }
+        if self.causation == self.correlation {
+            flags |= FLAG_OF_FIRST;
+            length -= ID_BYTES;
+        }
         // Exactly as much as it needs: it is kept as long as the message is.
         let mut out = Vec::with_capacity(length);
         out.extend_from_slice(&[FORMAT, self.kind.to_byte(), flags]);
         out.extend_from_slice(&self.version.to_le_bytes());
-        for id in [self.id, self.correlation, self.causation] {
-            out.extend_from_slice(id.0.as_bytes());
+        out.extend_from_slice(self.id.0.as_bytes());
+        if flags & FLAG_BEGINS == 0 {
+            out.extend_from_slice(self.correlation.0.as_bytes());
+        }
+        if flags & FLAG_OF_FIRST == 0 {
+            out.extend_from_slice(self.causation.0.as_bytes());
         }
         out.extend_from_slice(&self.at.0.to_le_bytes());
         if let Some(trace) = &self.trace {
@@ -265,8 +287,14 @@ impl Cursor<'_> {
         }
         let version = u16::from_le_bytes(self.array()?);
         let id = self.id()?;
-        let correlation = self.id()?;
-        let causation = self.id()?;
+        let correlation = match flags & FLAG_BEGINS {
+            0 => self.id()?,
+            _ => id,
+        };
+        let causation = match flags & FLAG_OF_FIRST {
+            0 => self.id()?,
+            _ => correlation,
+        };
         let at = Timestamp(i64::from_le_bytes(self.array()?));
         let trace = if flags & FLAG_TRACE != 0 {
             Some(TraceContext {
@@ -367,6 +395,41 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn ids_that_are_another_of_its_ids_are_left_out_and_come_back() {
+        let id = |n| MessageId(Uuid::from_u128(n));
+        let bytes = envelope().encode().unwrap().len();
+        for (correlation, causation, left_out) in [(1, 1, 2), (2, 2, 1), (1, 3, 1), (2, 1, 0)] {
+            let envelope = Envelope {
+                correlation: id(correlation),
+                causation: id(causation),
+                ..envelope()
+            };
+            let encoded = envelope.encode().unwrap();
+            assert_eq!(encoded.len(), bytes - left_out * ID_BYTES);
+            assert_eq!(Envelope::decode(&encoded).unwrap(), envelope);
+        }
+    }
+
+    /// As envelopes were before ids were left out.
+    #[test]
+    fn ids_that_could_have_been_left_out_are_read() {
+        let mut bytes = envelope().encode().unwrap().to_vec();
+        bytes.truncate(bytes.len() - 4);
+        let ids_at = 5;
+        bytes.copy_within(ids_at..ids_at + ID_BYTES, ids_at + ID_BYTES);
+        bytes.copy_within(ids_at..ids_at + ID_BYTES, ids_at + 2 * ID_BYTES);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        let id = envelope().id;
+        let begins = Envelope {
+            correlation: id,
+            causation: id,
+            ..envelope()
+        };
+        assert_eq!(Envelope::decode(&Bytes::from(bytes)).unwrap(), begins);
     }
 
     #[test]

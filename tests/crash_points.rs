@@ -225,7 +225,7 @@ fn prepare(seed: u64, account: &Account) -> TestSystem {
             .service(Stock)
             .service(Bill(outside.clone()))
     });
-    test.snapshot_after(6 * 1024);
+    test.snapshot_after(5 * 1024);
     test.disk().record();
     // Something always waits for somebody.
     test.transport_with(TransportFaults {

@@ -4,6 +4,9 @@
 //! format 1 | service | at | seed | cause | mark? | writes | sends | numbers
 //! ```
 //!
+//! A commit that consumes the next message of a stream has that message as its cause: the number
+//! stands in the mark alone. A mark of a stream of which every message was applied is one number.
+//!
 //! Everything but the numbers is written by whoever queues the commit, before it takes the cell's
 //! lock; the numbers given under the lock (sequences and event numbers, in the order of the
 //! sends) come last so that they can simply be appended.
@@ -15,6 +18,14 @@ use crate::commit::{
 use crate::persistence::format::{Decoder, Malformed, put_slice, put_varint};
 
 const BODY_FORMAT: u8 = 1;
+
+/// The message that the mark moves over.
+const CAUSE_MARKED: u8 = 6;
+
+const MARK_NONE: u8 = 0;
+const MARK_FULL: u8 = 1;
+/// Every message that is consumed was applied.
+const MARK_ALL_APPLIED: u8 = 2;
 
 /// What the store gave the sends of a commit when it queued it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,11 +52,19 @@ pub(crate) fn encode(commit: &Commit) -> Vec<u8> {
     put_varint(&mut to, u64::from(commit.service.0));
     to.extend_from_slice(&commit.at.0.to_le_bytes());
     to.extend_from_slice(&commit.seed.to_le_bytes());
-    put_cause(&mut to, &commit.cause);
+    match is_marked(&commit.cause, commit.mark.as_ref()) {
+        true => to.push(CAUSE_MARKED),
+        false => put_cause(&mut to, &commit.cause),
+    }
     match &commit.mark {
-        None => to.push(0),
+        None => to.push(MARK_NONE),
+        Some(moved) if moved.mark == all_applied(moved.mark.consumed) => {
+            to.push(MARK_ALL_APPLIED);
+            put_varint(&mut to, u64::from(moved.sender.0));
+            put_varint(&mut to, moved.mark.consumed.0);
+        }
         Some(moved) => {
-            to.push(1);
+            to.push(MARK_FULL);
             put_varint(&mut to, u64::from(moved.sender.0));
             put_mark(&mut to, &moved.mark);
         }
@@ -128,6 +147,25 @@ pub(crate) fn mark(from: &mut Decoder<'_>) -> Result<Mark, Malformed> {
     })
 }
 
+fn is_marked(cause: &Cause, mark: Option<&MarkMove>) -> bool {
+    match (cause, mark) {
+        (Cause::Message { sender, sequence }, Some(moved)) => {
+            (*sender, *sequence) == (moved.sender, moved.mark.consumed)
+        }
+        _ => false,
+    }
+}
+
+fn all_applied(consumed: Sequence) -> Mark {
+    Mark {
+        consumed,
+        applied: consumed.0,
+        rejected: 0,
+        dead: 0,
+        discarded: 0,
+    }
+}
+
 fn put_cause(to: &mut Vec<u8>, cause: &Cause) {
     match cause {
         Cause::Message { sender, sequence } => {
@@ -155,8 +193,10 @@ fn put_cause(to: &mut Vec<u8>, cause: &Cause) {
     }
 }
 
-fn cause(from: &mut Decoder<'_>) -> Result<Cause, Malformed> {
-    Ok(match from.u8()? {
+/// The cause; none if it is the message that the mark moves over.
+fn cause(from: &mut Decoder<'_>) -> Result<Option<Cause>, Malformed> {
+    Ok(Some(match from.u8()? {
+        CAUSE_MARKED => return Ok(None),
         1 => Cause::Message {
             sender: ServiceId(from.id()?),
             sequence: Sequence(from.varint()?),
@@ -173,7 +213,21 @@ fn cause(from: &mut Decoder<'_>) -> Result<Cause, Malformed> {
             note: from.string()?,
         },
         _ => return Err(Malformed("its cause is unknown")),
-    })
+    }))
+}
+
+fn moved(from: &mut Decoder<'_>) -> Result<Option<MarkMove>, Malformed> {
+    let kind = from.u8()?;
+    if kind == MARK_NONE {
+        return Ok(None);
+    }
+    let sender = ServiceId(from.id()?);
+    let mark = match kind {
+        MARK_FULL => mark(from)?,
+        MARK_ALL_APPLIED => all_applied(Sequence(from.varint()?)),
+        _ => return Err(Malformed("its mark is of an unknown kind")),
+    };
+    Ok(Some(MarkMove { sender, mark }))
 }
 
 /// A commit and its numbers.
@@ -186,14 +240,14 @@ pub(crate) fn decode(body: &[u8]) -> Result<(Commit, Numbers), Malformed> {
     let at = Timestamp(from.i64()?);
     let seed = from.u64()?;
     let cause = cause(&mut from)?;
-    let mark = if from.flag()? {
-        Some(MarkMove {
-            sender: ServiceId(from.id()?),
-            mark: mark(&mut from)?,
-        })
-    } else {
-        None
-    };
+    let mark = moved(&mut from)?;
+    let marked = mark.as_ref().map(|moved| Cause::Message {
+        sender: moved.sender,
+        sequence: moved.mark.consumed,
+    });
+    let cause = cause
+        .or(marked)
+        .ok_or(Malformed("its cause is that of a mark which it has not"))?;
     // No capacity from counts: they are only as good as the bytes behind them.
     let mut writes = Vec::new();
     for _ in 0..from.varint()? {
@@ -292,11 +346,16 @@ mod tests {
             ]],
             events: vec![EventNumber(5)],
         };
-        let mut body = encode(&commit);
+        let body = with_numbers(&commit);
+        (commit, numbers, body)
+    }
+
+    fn with_numbers(commit: &Commit) -> Vec<u8> {
+        let mut body = encode(commit);
         put_sequence(&mut body, Sequence(9));
         put_sequence(&mut body, Sequence(200));
         put_event(&mut body, EventNumber(5));
-        (commit, numbers, body)
+        body
     }
 
     #[test]
@@ -319,23 +378,68 @@ mod tests {
                 note: "parked".into(),
             },
         ] {
-            let (commit, numbers, body) = sample(cause);
-            assert_eq!(decode(&body), Ok((commit, numbers)));
+            for all_are_applied in [false, true] {
+                let (mut commit, numbers, _) = sample(cause.clone());
+                if all_are_applied && let Some(moved) = &mut commit.mark {
+                    moved.mark = all_applied(moved.mark.consumed);
+                }
+                let body = with_numbers(&commit);
+                assert_eq!(decode(&body), Ok((commit, numbers)));
+            }
         }
     }
 
     #[test]
     fn golden_bytes_of_a_commit() {
-        let (_, _, body) = sample(Cause::Message {
+        let (mut commit, _, _) = sample(Cause::Message {
             sender: ServiceId(1),
             sequence: Sequence(4),
         });
         let expected: &[u8] = &[
+            1, 2, 0xe8, 3, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 6, 1, 1, 4, 3, 1, 0, 0, 2, 16,
+            1, b'k', 1, 1, b'v', 0xac, 2, 4, b'g', b'o', b'n', b'e', 0, 1, 2, b'h', b'i', 1, 2, 3,
+            4, 9, 200, 1, 5,
+        ];
+        assert_eq!(with_numbers(&commit), expected);
+        commit.mark = Some(MarkMove {
+            sender: ServiceId(1),
+            mark: all_applied(Sequence(4)),
+        });
+        let shorter = [&expected[..19], &[2, 1, 4], &expected[26..]].concat();
+        assert_eq!(with_numbers(&commit), shorter);
+    }
+
+    /// As commits were before a mark could stand for its cause, and one number for a mark.
+    #[test]
+    fn golden_bytes_of_a_commit_that_says_things_twice_stay_readable() {
+        let (mut commit, numbers, _) = sample(Cause::Message {
+            sender: ServiceId(1),
+            sequence: Sequence(4),
+        });
+        let before: &[u8] = &[
             1, 2, 0xe8, 3, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 1, 4, 1, 1, 4, 3, 1, 0, 0,
             2, 16, 1, b'k', 1, 1, b'v', 0xac, 2, 4, b'g', b'o', b'n', b'e', 0, 1, 2, b'h', b'i', 1,
             2, 3, 4, 9, 200, 1, 5,
         ];
-        assert_eq!(body, expected);
+        assert_eq!(decode(before), Ok((commit.clone(), numbers.clone())));
+        let mut before = before.to_vec();
+        before[24..26].copy_from_slice(&[4, 0]);
+        commit.mark = Some(MarkMove {
+            sender: ServiceId(1),
+            mark: all_applied(Sequence(4)),
+        });
+        assert_eq!(decode(&before), Ok((commit, numbers)));
+    }
+
+    #[test]
+    fn a_commit_caused_by_the_message_of_no_mark_is_refused() {
+        let (mut commit, _, _) = sample(Cause::Timer { key: Bytes::new() });
+        commit.mark = None;
+        let mut body = with_numbers(&commit);
+        assert_eq!(body[18..20], [3, 0]);
+        body[18] = CAUSE_MARKED;
+        body.remove(19);
+        assert!(decode(&body).is_err());
     }
 
     #[test]
