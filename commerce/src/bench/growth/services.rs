@@ -14,7 +14,8 @@ use crate::cli::Failure;
 
 const FEW: usize = 5;
 const MANY: usize = 200;
-const COUNTERS: u64 = 1_000;
+/// Counters of all services together: as many rows are kept, however many services share them.
+const COUNTERS: usize = 200_000;
 
 const COUNTS: Table<u32, u64> = Table::new("counts");
 
@@ -59,21 +60,21 @@ impl Command for Add {
     type Reply = u64;
 }
 
-/// How one of them is put into a system, and how it is driven by a client.
+/// How one of them is put into a system, and how it is driven by a client with so many counters.
 struct Kind {
     onto: fn(SystemBuilder) -> SystemBuilder,
-    client: fn(&System, u64) -> Box<dyn Client>,
+    client: fn(&System, u64, u64) -> Box<dyn Client>,
 }
 
 const fn kind<const N: usize>() -> Kind {
     Kind {
         onto: |builder| builder.service(Nth::<N>),
-        client: |system, client| {
+        client: |system, client, counters| {
             let service: ServiceHandle<Nth<N>> = system.service();
             let operate = move |nth| {
                 let service = service.clone();
                 let add = Add {
-                    counter: (mixed(nth) % COUNTERS) as u32,
+                    counter: (mixed(nth) % counters) as u32,
                 };
                 async move { Ok::<(), Refused>(service.call(add).await.map(|_| ())?) }
             };
@@ -119,7 +120,7 @@ async fn spread(run: &Run<'_>, count: usize, dir: &Path) -> Result<Driven, Failu
     let system = builder.start().await.map_err(failed)?;
     let clients = (0..run.clients).map(|client| {
         let kind = &kinds[client % count];
-        (kind.client)(&system, client as u64)
+        (kind.client)(&system, client as u64, (COUNTERS / count) as u64)
     });
     let driven = run.drive(&system, clients.collect()).await;
     run.stop(system, driven).await
