@@ -13,6 +13,7 @@
 
 pub use crate::json::{check_objects, from_json, to_json};
 
+use std::io;
 use std::marker::PhantomData;
 
 use bincode::config::{Configuration, LittleEndian, Varint};
@@ -164,15 +165,15 @@ pub fn seal<T: Serialize + ?Sized>(
     version: u16,
     value: &T,
 ) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::with_capacity(96);
-    bytes.extend_from_slice(&[FORMAT, CODEC_BINCODE]);
-    bytes.extend_from_slice(&version.to_le_bytes());
-    bincode::serde::encode_into_std_write(value, &mut bytes, BINCODE).map_err(|error| {
+    let [low, high] = version.to_le_bytes();
+    let mut draft = Draft::new([FORMAT, CODEC_BINCODE, low, high]);
+    bincode::serde::encode_into_std_write(value, &mut draft, BINCODE).map_err(|error| {
         CodecError::Encode {
             subject: subject.name.to_owned(),
             detail: error.to_string(),
         }
     })?;
+    let bytes = draft.bytes();
     if bytes.len() > subject.bytes_max {
         return Err(CodecError::Encode {
             subject: subject.name.to_owned(),
@@ -183,9 +184,64 @@ pub fn seal<T: Serialize + ?Sized>(
             ),
         });
     }
-    let checksum = subject.checksum(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    Ok(bytes)
+    let checksum = subject.checksum(bytes).to_le_bytes();
+    // Exactly as much as it needs: a row is kept until the next checkpoint, and there are many.
+    let mut sealed = Vec::with_capacity(bytes.len() + CHECKSUM_BYTES);
+    sealed.extend_from_slice(bytes);
+    sealed.extend_from_slice(&checksum);
+    Ok(sealed)
+}
+
+/// A value while it is written down: on the stack, as long as it is small.
+struct Draft {
+    small: [u8; Draft::SMALL_BYTES],
+    length: usize,
+    /// All of it, once it is no longer small.
+    large: Vec<u8>,
+}
+
+impl Draft {
+    const SMALL_BYTES: usize = 256;
+
+    fn new(header: [u8; HEADER_BYTES]) -> Draft {
+        let mut small = [0; Draft::SMALL_BYTES];
+        small[..HEADER_BYTES].copy_from_slice(&header);
+        Draft {
+            small,
+            length: HEADER_BYTES,
+            large: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self.large.is_empty() {
+            true => &self.small[..self.length],
+            false => &self.large,
+        }
+    }
+}
+
+impl io::Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.length + bytes.len();
+        if let Some(room) = self.small.get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        } else {
+            if self.large.is_empty() {
+                self.large.reserve(2 * end);
+                self.large.extend_from_slice(&self.small[..self.length]);
+                // Nothing fits any more, however short.
+                self.length = Draft::SMALL_BYTES;
+            }
+            self.large.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Opens a sealed value. `older` gets values of other schema versions; it answers `None` for
@@ -301,6 +357,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn a_sealed_value_of_any_size_comes_back_and_takes_no_more_room_than_it_needs() {
+        let sizes = (0..600).chain([4_096, 70_000]);
+        for size in sizes {
+            let parts = (0..size % 7).map(|n| n as u8).collect::<Vec<u8>>();
+            let value = ("x".repeat(size), parts, size);
+            let sealed = seal(Subject::row("t", b"k"), 1, &value).unwrap();
+            assert_eq!(sealed.capacity(), sealed.len());
+            let opened: (String, Vec<u8>, usize) =
+                open(Subject::row("t", b"k"), 1, &sealed, no_older).unwrap();
+            assert_eq!(opened, value);
+        }
+    }
 
     #[test]
     fn bytes_as_a_whole_are_stored_like_bytes_one_by_one() {

@@ -45,7 +45,8 @@ pub struct Config {
     /// Unconsumed messages of all streams together, in bytes, that are kept in memory, about; those
     /// beyond it wait on disk. Beside them there is what came since the last checkpoint.
     pub outbox_memory_bytes_max: u64,
-    /// Cache of the materialised state, in bytes.
+    /// Memory for the cache of the materialised state, in bytes, about: up to twice as much with
+    /// very small rows.
     pub cache_bytes: u64,
     /// Free space on the disk, in bytes, below which commands from outside are refused.
     pub space_low_bytes: u64,

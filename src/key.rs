@@ -35,7 +35,8 @@ pub trait TableKey: Sized {
 
     /// The key's bytes.
     fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(32);
+        // Most keys are a number or an id, and many are kept: no more room than these need.
+        let mut out = Vec::with_capacity(16);
         self.write(&mut out);
         Bytes::from(out)
     }

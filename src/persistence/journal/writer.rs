@@ -42,8 +42,9 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// others.
 const PREPARED_BYTES: u64 = 256 << 10;
 /// Bytes up to which a group is small. A large one hardly notices the metadata, and writing
-/// everything twice would cost it more.
-const SMALL_GROUP_BYTES: usize = 16 << 10;
+/// everything twice would cost it more; so would a small one among large ones, which then write
+/// over what it has prepared.
+const SMALL_GROUP_BYTES: usize = 8 << 10;
 
 pub(crate) struct JournalWriter {
     disk: Arc<dyn Disk>,
@@ -56,6 +57,8 @@ pub(crate) struct JournalWriter {
     capacity: u64,
     /// Up to where the file has been written or prepared.
     prepared: u64,
+    /// Whether the group before was a small one.
+    small_before: bool,
     /// CRC of the last record, trailers included: what the next one chains to.
     chain: u32,
     /// CRC of the last commit: what the next segment chains to.
@@ -112,6 +115,7 @@ impl JournalWriter {
             offset: (RECORDS_START + records.len()) as u64,
             capacity,
             prepared,
+            small_before: true,
             chain,
             commit_crc,
             last,
@@ -214,7 +218,9 @@ impl JournalWriter {
 
     /// Prepares what lies behind the group that has just been written, for the next ones.
     fn prepare(&mut self) -> Result<(), StoreError> {
-        if self.offset <= self.prepared || self.buffer.len() > SMALL_GROUP_BYTES {
+        let small = self.buffer.len() <= SMALL_GROUP_BYTES;
+        let small_before = std::mem::replace(&mut self.small_before, small);
+        if self.offset <= self.prepared || !small || !small_before {
             return Ok(());
         }
         let to = self.capacity.min(self.offset + PREPARED_BYTES);
