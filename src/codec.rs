@@ -13,12 +13,12 @@
 
 pub use crate::json::{check_objects, from_json, to_json};
 
-use std::io;
 use std::marker::PhantomData;
 
 use bincode::config::{Configuration, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::frugal::Frugal;
 
@@ -29,6 +29,8 @@ const CODEC_BINCODE: u8 = 1;
 /// format + codec + version
 const HEADER_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
+/// Most rows and messages are no larger.
+const SMALL_BYTES: usize = 256;
 
 /// No single value may be larger than this, written or read.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -166,14 +168,16 @@ pub fn seal<T: Serialize + ?Sized>(
     value: &T,
 ) -> Result<Vec<u8>, CodecError> {
     let [low, high] = version.to_le_bytes();
-    let mut draft = Draft::new([FORMAT, CODEC_BINCODE, low, high]);
+    // On the stack, as long as it is small.
+    let mut draft = SmallVec::<[u8; SMALL_BYTES]>::new();
+    draft.extend_from_slice(&[FORMAT, CODEC_BINCODE, low, high]);
     bincode::serde::encode_into_std_write(value, &mut draft, BINCODE).map_err(|error| {
         CodecError::Encode {
             subject: subject.name.to_owned(),
             detail: error.to_string(),
         }
     })?;
-    let bytes = draft.bytes();
+    let bytes = draft.as_slice();
     if bytes.len() > subject.bytes_max {
         return Err(CodecError::Encode {
             subject: subject.name.to_owned(),
@@ -190,58 +194,6 @@ pub fn seal<T: Serialize + ?Sized>(
     sealed.extend_from_slice(bytes);
     sealed.extend_from_slice(&checksum);
     Ok(sealed)
-}
-
-/// A value while it is written down: on the stack, as long as it is small.
-struct Draft {
-    small: [u8; Draft::SMALL_BYTES],
-    length: usize,
-    /// All of it, once it is no longer small.
-    large: Vec<u8>,
-}
-
-impl Draft {
-    const SMALL_BYTES: usize = 256;
-
-    fn new(header: [u8; HEADER_BYTES]) -> Draft {
-        let mut small = [0; Draft::SMALL_BYTES];
-        small[..HEADER_BYTES].copy_from_slice(&header);
-        Draft {
-            small,
-            length: HEADER_BYTES,
-            large: Vec::new(),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self.large.is_empty() {
-            true => &self.small[..self.length],
-            false => &self.large,
-        }
-    }
-}
-
-impl io::Write for Draft {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let end = self.length + bytes.len();
-        if let Some(room) = self.small.get_mut(self.length..end) {
-            room.copy_from_slice(bytes);
-            self.length = end;
-        } else {
-            if self.large.is_empty() {
-                self.large.reserve(2 * end);
-                self.large.extend_from_slice(&self.small[..self.length]);
-                // Nothing fits any more, however short.
-                self.length = Draft::SMALL_BYTES;
-            }
-            self.large.extend_from_slice(bytes);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Opens a sealed value. `older` gets values of other schema versions; it answers `None` for

@@ -93,6 +93,11 @@ const DOORS: &[Door] = &[
         "the engine is replaceable",
     ),
     door("bincode", &["codec.rs"], "the codec is replaceable"),
+    door(
+        "smallvec",
+        &["codec.rs"],
+        "what is short of life is small there",
+    ),
     door("warp", &["http/"], "http is known only there"),
     door("clap", &["cli/"], "arguments are known only there"),
     door("hyper", &["http/"], "http is known only there"),

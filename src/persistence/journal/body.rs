@@ -52,23 +52,11 @@ pub(crate) fn encode(commit: &Commit) -> Vec<u8> {
     put_varint(&mut to, u64::from(commit.service.0));
     to.extend_from_slice(&commit.at.0.to_le_bytes());
     to.extend_from_slice(&commit.seed.to_le_bytes());
-    match is_marked(&commit.cause, commit.mark.as_ref()) {
-        true => to.push(CAUSE_MARKED),
-        false => put_cause(&mut to, &commit.cause),
+    match commit.mark.as_ref().map(marked) {
+        Some(marked) if marked == commit.cause => to.push(CAUSE_MARKED),
+        _ => put_cause(&mut to, &commit.cause),
     }
-    match &commit.mark {
-        None => to.push(MARK_NONE),
-        Some(moved) if moved.mark == all_applied(moved.mark.consumed) => {
-            to.push(MARK_ALL_APPLIED);
-            put_varint(&mut to, u64::from(moved.sender.0));
-            put_varint(&mut to, moved.mark.consumed.0);
-        }
-        Some(moved) => {
-            to.push(MARK_FULL);
-            put_varint(&mut to, u64::from(moved.sender.0));
-            put_mark(&mut to, &moved.mark);
-        }
-    }
+    put_moved(&mut to, commit.mark.as_ref());
     put_varint(&mut to, commit.writes.len() as u64);
     for write in &commit.writes {
         put_varint(&mut to, u64::from(write.table.0));
@@ -147,12 +135,11 @@ pub(crate) fn mark(from: &mut Decoder<'_>) -> Result<Mark, Malformed> {
     })
 }
 
-fn is_marked(cause: &Cause, mark: Option<&MarkMove>) -> bool {
-    match (cause, mark) {
-        (Cause::Message { sender, sequence }, Some(moved)) => {
-            (*sender, *sequence) == (moved.sender, moved.mark.consumed)
-        }
-        _ => false,
+/// The message that a mark moves over, as a cause.
+fn marked(moved: &MarkMove) -> Cause {
+    Cause::Message {
+        sender: moved.sender,
+        sequence: moved.mark.consumed,
     }
 }
 
@@ -216,6 +203,24 @@ fn cause(from: &mut Decoder<'_>) -> Result<Option<Cause>, Malformed> {
     }))
 }
 
+fn put_moved(to: &mut Vec<u8>, moved: Option<&MarkMove>) {
+    let Some(MarkMove { sender, mark }) = moved else {
+        return to.push(MARK_NONE);
+    };
+    let all_applied = *mark == all_applied(mark.consumed);
+    to.push(if all_applied {
+        MARK_ALL_APPLIED
+    } else {
+        MARK_FULL
+    });
+    put_varint(to, u64::from(sender.0));
+    if all_applied {
+        put_varint(to, mark.consumed.0);
+    } else {
+        put_mark(to, mark);
+    }
+}
+
 fn moved(from: &mut Decoder<'_>) -> Result<Option<MarkMove>, Malformed> {
     let kind = from.u8()?;
     if kind == MARK_NONE {
@@ -241,12 +246,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<(Commit, Numbers), Malformed> {
     let seed = from.u64()?;
     let cause = cause(&mut from)?;
     let mark = moved(&mut from)?;
-    let marked = mark.as_ref().map(|moved| Cause::Message {
-        sender: moved.sender,
-        sequence: moved.mark.consumed,
-    });
     let cause = cause
-        .or(marked)
+        .or(mark.as_ref().map(marked))
         .ok_or(Malformed("its cause is that of a mark which it has not"))?;
     // No capacity from counts: they are only as good as the bytes behind them.
     let mut writes = Vec::new();
@@ -305,7 +306,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn sample(cause: Cause) -> (Commit, Numbers, Vec<u8>) {
+    fn sample(cause: Cause) -> (Commit, Numbers) {
         let commit = Commit {
             service: ServiceId(2),
             at: Timestamp(1_000),
@@ -346,8 +347,24 @@ mod tests {
             ]],
             events: vec![EventNumber(5)],
         };
-        let body = with_numbers(&commit);
-        (commit, numbers, body)
+        (commit, numbers)
+    }
+
+    /// The same, of a stream of which all was applied.
+    fn sample_all_applied(cause: Cause) -> (Commit, Numbers) {
+        let (mut commit, numbers) = sample(cause);
+        if let Some(moved) = &mut commit.mark {
+            moved.mark = all_applied(moved.mark.consumed);
+        }
+        (commit, numbers)
+    }
+
+    /// Caused by the message that the sample's mark moves over.
+    fn by_marked_message() -> Cause {
+        Cause::Message {
+            sender: ServiceId(1),
+            sequence: Sequence(4),
+        }
     }
 
     fn with_numbers(commit: &Commit) -> Vec<u8> {
@@ -362,10 +379,7 @@ mod tests {
     fn a_commit_comes_back_as_it_was_queued() {
         let key = Bytes::from_static(b"key");
         for cause in [
-            Cause::Message {
-                sender: ServiceId(1),
-                sequence: Sequence(4),
-            },
+            by_marked_message(),
             Cause::Command {
                 envelope: key.clone(),
             },
@@ -378,11 +392,7 @@ mod tests {
                 note: "parked".into(),
             },
         ] {
-            for all_are_applied in [false, true] {
-                let (mut commit, numbers, _) = sample(cause.clone());
-                if all_are_applied && let Some(moved) = &mut commit.mark {
-                    moved.mark = all_applied(moved.mark.consumed);
-                }
+            for (commit, numbers) in [sample(cause.clone()), sample_all_applied(cause)] {
                 let body = with_numbers(&commit);
                 assert_eq!(decode(&body), Ok((commit, numbers)));
             }
@@ -391,20 +401,14 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_a_commit() {
-        let (mut commit, _, _) = sample(Cause::Message {
-            sender: ServiceId(1),
-            sequence: Sequence(4),
-        });
+        let (commit, _) = sample(by_marked_message());
         let expected: &[u8] = &[
             1, 2, 0xe8, 3, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 6, 1, 1, 4, 3, 1, 0, 0, 2, 16,
             1, b'k', 1, 1, b'v', 0xac, 2, 4, b'g', b'o', b'n', b'e', 0, 1, 2, b'h', b'i', 1, 2, 3,
             4, 9, 200, 1, 5,
         ];
         assert_eq!(with_numbers(&commit), expected);
-        commit.mark = Some(MarkMove {
-            sender: ServiceId(1),
-            mark: all_applied(Sequence(4)),
-        });
+        let (commit, _) = sample_all_applied(by_marked_message());
         let shorter = [&expected[..19], &[2, 1, 4], &expected[26..]].concat();
         assert_eq!(with_numbers(&commit), shorter);
     }
@@ -412,28 +416,20 @@ mod tests {
     /// As commits were before a mark could stand for its cause, and one number for a mark.
     #[test]
     fn golden_bytes_of_a_commit_that_says_things_twice_stay_readable() {
-        let (mut commit, numbers, _) = sample(Cause::Message {
-            sender: ServiceId(1),
-            sequence: Sequence(4),
-        });
         let before: &[u8] = &[
             1, 2, 0xe8, 3, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 1, 4, 1, 1, 4, 3, 1, 0, 0,
             2, 16, 1, b'k', 1, 1, b'v', 0xac, 2, 4, b'g', b'o', b'n', b'e', 0, 1, 2, b'h', b'i', 1,
             2, 3, 4, 9, 200, 1, 5,
         ];
-        assert_eq!(decode(before), Ok((commit.clone(), numbers.clone())));
+        assert_eq!(decode(before), Ok(sample(by_marked_message())));
         let mut before = before.to_vec();
         before[24..26].copy_from_slice(&[4, 0]);
-        commit.mark = Some(MarkMove {
-            sender: ServiceId(1),
-            mark: all_applied(Sequence(4)),
-        });
-        assert_eq!(decode(&before), Ok((commit, numbers)));
+        assert_eq!(decode(&before), Ok(sample_all_applied(by_marked_message())));
     }
 
     #[test]
     fn a_commit_caused_by_the_message_of_no_mark_is_refused() {
-        let (mut commit, _, _) = sample(Cause::Timer { key: Bytes::new() });
+        let (mut commit, _) = sample(Cause::Timer { key: Bytes::new() });
         commit.mark = None;
         let mut body = with_numbers(&commit);
         assert_eq!(body[18..20], [3, 0]);
@@ -444,9 +440,10 @@ mod tests {
 
     #[test]
     fn a_cut_commit_is_refused_at_every_length() {
-        let (_, _, body) = sample(Cause::Timer {
+        let (commit, _) = sample(Cause::Timer {
             key: Bytes::from_static(b"t"),
         });
+        let body = with_numbers(&commit);
         for length in 0..body.len() {
             assert!(decode(&body[..length]).is_err(), "cut to {length}");
         }
