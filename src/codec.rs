@@ -29,7 +29,7 @@ const CODEC_BINCODE: u8 = 1;
 /// format + codec + version
 const HEADER_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
-/// Most rows and messages are no larger.
+/// Up to here a value is written on the stack before it gets the room it needs.
 const SMALL_BYTES: usize = 256;
 
 /// No single value may be larger than this, written or read.
@@ -168,7 +168,6 @@ pub fn seal<T: Serialize + ?Sized>(
     value: &T,
 ) -> Result<Vec<u8>, CodecError> {
     let [low, high] = version.to_le_bytes();
-    // On the stack, as long as it is small.
     let mut draft = SmallVec::<[u8; SMALL_BYTES]>::new();
     draft.extend_from_slice(&[FORMAT, CODEC_BINCODE, low, high]);
     bincode::serde::encode_into_std_write(value, &mut draft, BINCODE).map_err(|error| {

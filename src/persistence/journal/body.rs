@@ -204,20 +204,18 @@ fn cause(from: &mut Decoder<'_>) -> Result<Option<Cause>, Malformed> {
 }
 
 fn put_moved(to: &mut Vec<u8>, moved: Option<&MarkMove>) {
-    let Some(MarkMove { sender, mark }) = moved else {
-        return to.push(MARK_NONE);
-    };
-    let all_applied = *mark == all_applied(mark.consumed);
-    to.push(if all_applied {
-        MARK_ALL_APPLIED
-    } else {
-        MARK_FULL
-    });
-    put_varint(to, u64::from(sender.0));
-    if all_applied {
-        put_varint(to, mark.consumed.0);
-    } else {
-        put_mark(to, mark);
+    match moved {
+        None => to.push(MARK_NONE),
+        Some(MarkMove { sender, mark }) if *mark == all_applied(mark.consumed) => {
+            to.push(MARK_ALL_APPLIED);
+            put_varint(to, u64::from(sender.0));
+            put_varint(to, mark.consumed.0);
+        }
+        Some(MarkMove { sender, mark }) => {
+            to.push(MARK_FULL);
+            put_varint(to, u64::from(sender.0));
+            put_mark(to, mark);
+        }
     }
 }
 
