@@ -181,6 +181,10 @@ impl Call {
 
 fn result_of(line: &str) -> Option<i64> {
     let said = &line[line.rfind(" = ")? + 3..];
+    // No error has such a number: strace was too late to ask a killed thread what its call returned.
+    if said.starts_with("-1 (errno ") {
+        return None;
+    }
     let first = said.split(' ').next()?;
     match first.strip_prefix("0x") {
         Some(hex) => i64::from_str_radix(hex, 16).ok(),
@@ -239,4 +243,14 @@ fn lines_of_strace_are_read_as_calls_with_two_moments() {
         Returned(3),
     ];
     assert_eq!(record.moments, order);
+}
+
+/// A file of a shop that was killed had its new name, and the record said that renaming it had failed.
+#[test]
+fn a_call_of_a_killed_thread_that_strace_could_not_ask_has_not_returned() {
+    let killed = "<... rename resumed>) = -1 (errno 18446744073709551359)";
+    assert_eq!(result_of(killed), None);
+    assert_eq!(result_of("<... openat resumed>) = ?"), None);
+    let failed = "<... rename resumed>) = -1 ENOENT (No such file or directory)";
+    assert_eq!(result_of(failed), Some(-1));
 }
