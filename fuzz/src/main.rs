@@ -27,6 +27,7 @@ usage: drive TARGET|all [SECONDS] [--seed N] [--keep]   try a decoder, or each (
 --seed N   another sequence of mutations (default 1)
 --keep     write bytes of up to 1 KiB that are answered in a new way to fuzz/corpus
 
+With all, the last line is JSON and has the figures.
 Bytes that break a promise are written to fuzz/artifacts; the exit code is then 1.";
 
 /// An input should never take this long.
@@ -92,10 +93,20 @@ fn main() -> ExitCode {
         }
         files => return replay(&chosen, files),
     }
-    let mut broken = 0;
+    let (mut broken, mut executions) = (0, 0);
     println!("target                executions   per s  kept  found");
-    for target in chosen {
-        broken += usize::from(!drive(target, &options));
+    for target in &chosen {
+        let driven = drive(target, &options);
+        executions += driven.executions;
+        broken += usize::from(driven.is_broken);
+    }
+    if name == "all" {
+        println!(
+            r#"{{"campaign":"fuzz","decoders":{},"seconds_per_decoder":{},"seed":{},"executions":{executions},"broken":{broken}}}"#,
+            chosen.len(),
+            options.seconds,
+            options.seed
+        );
     }
     match broken {
         0 => ExitCode::SUCCESS,
@@ -131,8 +142,15 @@ fn replay(chosen: &[&Target], files: &[&str]) -> ExitCode {
     code
 }
 
-/// Tries a decoder until its time is over; answers whether all promises were kept.
-fn drive(target: &Target, options: &Options) -> bool {
+/// How trying a decoder has ended.
+struct Driven {
+    executions: u64,
+    /// It has broken a promise.
+    is_broken: bool,
+}
+
+/// Tries a decoder until its time is over or it breaks a promise.
+fn drive(target: &Target, options: &Options) -> Driven {
     let mut rng = Rng::with_seed(options.seed);
     let mut pool = (target.seeds)();
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -180,7 +198,10 @@ fn drive(target: &Target, options: &Options) -> bool {
     );
     let Some((data, said)) = broken else {
         println!("  nothing");
-        return true;
+        return Driven {
+            executions,
+            is_broken: false,
+        };
     };
     let data = smaller(data, |data| {
         attempt(target, data, &mut Rng::with_seed(1)).is_err()
@@ -188,7 +209,10 @@ fn drive(target: &Target, options: &Options) -> bool {
     let path = save(&dir.join("artifacts").join(target.name), &data);
     println!("  {said}");
     println!("    again: fuzz/run {} {}", target.name, path.display());
-    false
+    Driven {
+        executions,
+        is_broken: true,
+    }
 }
 
 /// One execution: what the decoder answers, without the figures, or which promise it broke.

@@ -129,6 +129,52 @@ fn a_workload_that_never_ends_and_one_that_panics_are_seen() {
     assert_eq!(checkers(|_| panic!("out of order")), ["workload"]);
 }
 
+#[derive(Clone)]
+struct Echo;
+impl Service for Echo {
+    const NAME: &'static str = "echo";
+    fn handlers(on: &mut Handlers<Self>) {
+        on.command(|_: &Self, touch: Touch, cx: &mut Context<Self>| {
+            cx.publish(Echoed { n: touch.n });
+            Ok(())
+        });
+        on.event(|_: &Self, echoed: Echoed, cx: &mut Context<Self>| {
+            cx.publish(Echoed { n: echoed.n + 1 });
+            Ok(())
+        })
+        .publishes::<Echoed>();
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Echoed {
+    n: u64,
+}
+impl Message for Echoed {
+    const NAME: &'static str = "echoed";
+}
+impl Event for Echoed {}
+
+/// The story: a timer that fired for ever at one moment took all memory of the machine before the
+/// minute was over after which a run counts as one without an end.
+#[test]
+fn a_run_in_which_virtual_time_stands_still_ends_and_says_so() {
+    let simulated = Simulation::new(1)
+        .without_faults()
+        .service(Echo)
+        .workload("caller", 1, async |client: Client, _| {
+            client.call::<Echo, _>(Touch { n: 1 }).await.unwrap();
+        })
+        .once(minutes(1));
+    let [violation] = &simulated.violations[..] else {
+        panic!("{:?}", simulated.violations);
+    };
+    assert_eq!(violation.checker, "ends", "{violation}");
+    let says = |part: &str| assert!(violation.detail.contains(part), "{violation}");
+    says("virtual time stands still");
+    says("echo takes echoed");
+}
+
 /// The story: a caller of a process that was killed between a commit and its sync waited for ever, as
 /// its own handle kept the store alive that owed it the answer.
 #[tokio::test(start_paused = true)]

@@ -74,8 +74,15 @@ impl<H: Send + Sync + 'static> Run<H> {
             crashes: 0,
             violations: Vec::new(),
         };
-        // Whoever is stuck has said why.
-        let _ = run.live(simulation, time).await;
+        let stood_still = tokio::select! {
+            biased;
+            why = trace.stood_still() => Some(why),
+            // Whoever is stuck has said why.
+            _ = run.live(simulation, time) => None,
+        };
+        if let Some(why) = stood_still {
+            run.violated("ends", why);
+        }
         run.end_life();
         run.test.kill();
         trace.number(run.test.disk().digest());

@@ -7,8 +7,14 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::clock::VirtualClock;
 use crate::persistence::digest::Digest;
+
+/// Things that may happen at one moment of virtual time. A system that gets up does hundreds; one in
+/// which time stands still does them for ever, and fills memory with them.
+const AT_ONCE_MAX: u64 = 20_000;
 
 /// Lines that a failure shows.
 const LAST_MAX: usize = 40;
@@ -20,11 +26,15 @@ pub(crate) type Sink = Arc<Mutex<dyn Write + Send>>;
 pub(crate) struct Trace {
     clock: Arc<VirtualClock>,
     sink: Option<Sink>,
+    stood_still: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    now: Duration,
+    /// Lines of this moment.
+    at_once: u64,
     digest: Digest,
     line: String,
     last: VecDeque<String>,
@@ -36,6 +46,7 @@ impl Trace {
         Trace {
             clock,
             sink,
+            stood_still: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -46,12 +57,20 @@ impl Trace {
 
     /// Notes that something has happened.
     pub(crate) fn line(&self, what: fmt::Arguments<'_>) {
+        let now = self.clock.elapsed();
         let mut state = self.state();
+        if state.now != now {
+            (state.now, state.at_once) = (now, 0);
+        }
+        state.at_once += 1;
+        if state.at_once > AT_ONCE_MAX {
+            self.stood_still.notify_one();
+        }
         let State {
             digest, line, last, ..
         } = &mut *state;
         line.clear();
-        let at = Shown(self.clock.elapsed());
+        let at = Shown(now);
         // Writing to a string does not fail, unless a `Display` of the host's does.
         let _ = write!(line, "{at} {what}");
         digest.bytes(line.as_bytes());
@@ -66,6 +85,14 @@ impl Trace {
         };
         let spent = std::mem::replace(line, room);
         last.push_back(spent);
+    }
+
+    /// Waits until more has happened at one moment than can have an end; what happened last.
+    pub(crate) async fn stood_still(&self) -> String {
+        self.stood_still.notified().await;
+        let state = self.state();
+        let last = state.last.back().map_or("", String::as_str);
+        format!("virtual time stands still: {AT_ONCE_MAX} things at one moment, and then {last}")
     }
 
     /// As [`Trace::line`], and counts a fault of this kind.
