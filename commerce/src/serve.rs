@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redeliver::{OpenError, ShutdownError, StartError, http as server};
+use redeliver::{OpenError, ShutdownError, StartError, System, http as server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -70,9 +70,22 @@ async fn open(config: &Config) -> Result<Shop, Failure> {
     if let Some(reason) = recovered.rebuilt {
         eprintln!("the materialised state was rebuilt: {reason}");
     }
-    appoint_admin(config, &shop).await?;
-    seeding.complete(&shop, config.currency).await?;
-    Ok(shop)
+    let furnished = async {
+        appoint_admin(config, &shop).await?;
+        Ok(seeding.complete(&shop, config.currency).await?)
+    };
+    match furnished.await {
+        Ok(()) => Ok(shop),
+        Err(failure) => Err(why_closed(&shop.system).await.unwrap_or(failure)),
+    }
+}
+
+/// Why the cell has closed, if it has: then no service can do what it is asked, and says only that.
+async fn why_closed(system: &System) -> Option<Failure> {
+    /// Whoever was refused may have heard of it before the cell says so.
+    const SAID_WITHIN: Duration = Duration::from_secs(1);
+    let closed = tokio::time::timeout(SAID_WITHIN, system.closed()).await;
+    closed.ok().map(Failure::from)
 }
 
 /// Somebody must be able to sign in to a new shop, and to let others do more than buy.
@@ -253,5 +266,52 @@ impl From<SeedError> for Failure {
             SeedError::Refused { .. } | SeedError::Unheard { .. } => Exit::Failure,
         };
         Failure::new(exit, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use redeliver::prelude::*;
+    use redeliver::testing::{Fault, TestSystem};
+
+    use super::*;
+
+    const NOTES: Table<u64, String> = Table::new("notes");
+
+    #[derive(Clone)]
+    struct Desk;
+    impl Service for Desk {
+        const NAME: &'static str = "desk";
+        fn handlers(on: &mut Handlers<Self>) {
+            on.table(NOTES);
+            on.command(
+                |_: &Self, Note(text), cx: &mut Context<Self>| Ok(cx.put(NOTES, &1, &text)?),
+            );
+        }
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Note(String);
+    impl Message for Note {
+        const NAME: &'static str = "note";
+    }
+    impl Command for Note {
+        type Reply = ();
+    }
+
+    /// The story: started on a full disk, the program said that a service had failed and ended with
+    /// 1, which no supervisor takes for a lack of space.
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_fails_because_the_cell_has_closed_ends_as_one_of_the_data() {
+        let test = TestSystem::start(1, |system| system.service(Desk)).await;
+        let test = test.unwrap();
+        assert!(why_closed(test.system()).await.is_none());
+        test.disk()
+            .fail_at(test.disk().operations() + 1, Fault::FailedSync);
+        let refused = test.system().service::<Desk>().call(Note("x".into())).await;
+        refused.unwrap_err();
+        let failure = why_closed(test.system()).await.unwrap();
+        assert_eq!(failure.exit().code(), Exit::Data.code());
     }
 }

@@ -96,18 +96,6 @@ impl Harm {
             What::Deleted => {}
         }
     }
-
-    /// Whether nothing sound is left behind it: it reaches the last byte that says anything.
-    pub fn reaches_the_end(&self, intact: &[u8]) -> bool {
-        let end = intact.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64;
-        match &self.what {
-            What::Bits(_) | What::Longer(_) => false,
-            What::Zeros(at, length) => at + length > end,
-            What::Garbage(at, bytes) => at + bytes.len() as u64 > end,
-            What::Cut(at) => *at <= end,
-            What::Deleted => true,
-        }
-    }
 }
 
 impl What {

@@ -10,9 +10,10 @@
 //! refused when it is read. Every twentieth is opened by the real program, with the shoppers' checks;
 //! its keyring and its letters are damaged as well.
 //!
-//! What cannot be told, and is counted as `tails` instead: damage that reaches the very end of the
-//! newest journal segment, of a program that was killed between a sync and noting it in `running`.
-//! Nothing but that last group, of which nobody was told, may be missing then. Events may be missing if they are told as a gap.
+//! What cannot be told, and is counted as `tails` instead: damage to the last group of the newest
+//! journal segment, of a program that was killed before it had noted in `running` that it is durable.
+//! Nothing but that last group, of which nobody was told, may be missing then. Events may be missing
+//! if they are told as a gap.
 //! The simulated provider's books are the outside world's, and not damaged.
 //!
 //! `DAMAGES` says how many (60 unless told) and `DAMAGE_SEED` repeats a campaign's choices; the moments

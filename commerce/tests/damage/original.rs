@@ -105,12 +105,7 @@ impl Original {
             true if content.gaps.is_empty() => Ok(Verdict::Whole),
             true if harm.kind == "events" => Ok(Verdict::Gap),
             true => Err(format!("events are missing: {:?}", content.gaps)),
-            false
-                if self.may_be_taken_for_torn(harm)
-                    && (self.content.noted..self.content.position).contains(&content.position) =>
-            {
-                Ok(Verdict::Tail)
-            }
+            false if self.has_lost_its_tail_alone(content, harm) => Ok(Verdict::Tail),
             false => Err(format!(
                 "it opens and is not the same, {} differences:\n{}",
                 differences.len(),
@@ -119,13 +114,27 @@ impl Original {
         }
     }
 
-    /// Whether the newest segment has lost its end, which looks like a write that a crash tore.
-    fn may_be_taken_for_torn(&self, harm: &Harm) -> bool {
+    /// Whether the newest segment has lost nothing but commits of which nobody had noted that they
+    /// were durable: any harm to these looks like a write that a crash tore.
+    fn has_lost_its_tail_alone(&self, found: &Content, harm: &Harm) -> bool {
         let newest = self
             .files
             .keys()
             .rfind(|path| path.starts_with("cells/main/journal"));
-        newest == Some(&harm.file) && harm.reaches_the_end(&self.files[&harm.file])
+        newest == Some(&harm.file)
+            && (self.content.noted..self.content.position).contains(&found.position)
+    }
+
+    /// The same, of a copy that is harmed like this once more: the program has gone on with the first.
+    fn would_lose_its_tail_alone(&self, beside: &Path, harm: &Harm) -> bool {
+        let again = beside.with_extension("again");
+        let _ = fs::remove_dir_all(&again);
+        self.copy(&again);
+        harm.apply(&again);
+        match look(&again) {
+            Found::Content(found) => self.has_lost_its_tail_alone(&found, harm),
+            Found::Refused(_) | Found::Unreadable(_) => false,
+        }
     }
 
     /// How a copy that was harmed like this ends when the program starts on it.
@@ -163,12 +172,7 @@ impl Original {
         let checked = verdict(&check(&world, &self.told), &mut client, &world);
         match quiet.and(checked) {
             Ok(()) => Ok(Verdict::Whole),
-            Err(_)
-                if self.may_be_taken_for_torn(harm)
-                    && self.content.noted < self.content.position =>
-            {
-                Ok(Verdict::Tail)
-            }
+            Err(_) if self.would_lose_its_tail_alone(copy, harm) => Ok(Verdict::Tail),
             Err(what) => Err(format!("{what}\n{}", place.last_words())),
         }
     }
