@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! signals ─ listener ─ seed planned ─ shop opened ─ seeded ─ ready ─ … ─ drained ─ closed
-//!            1          74             74, 75         1       stdout
+//!            1          74             74, 75       1, 74    stdout
 //! ```
 //!
 //! Standard output carries one line, for programs: that requests are answered, and where.
