@@ -92,6 +92,11 @@ const DOORS: &[Door] = &[
         &["persistence/sled.rs"],
         "the engine is replaceable",
     ),
+    door(
+        "crc32fast",
+        &["persistence/sled_log.rs"],
+        "checksums of our own are CRC32C",
+    ),
     door("bincode", &["codec.rs"], "the codec is replaceable"),
     door(
         "smallvec",

@@ -41,6 +41,7 @@ pub mod running;
 pub mod sim_disk;
 pub mod sim_engine;
 pub mod sled;
+pub(crate) mod sled_log;
 pub mod snapshot;
 mod snapshots;
 mod space;

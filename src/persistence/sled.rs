@@ -5,7 +5,9 @@
 //! (caught, and reported as [`StoreError::Damaged`]), refuses to open beside a half-written
 //! snapshot (removed first), answers `flush` without an fsync (we sync its files ourselves) and
 //! never syncs the blob files of large values (we cut those into chunks, so that there are none).
-//! It may open damaged files as an older or an empty map: whoever owns it must compare what it
+//! It opens a damaged log as if it had never been longer (so we look at the log before, see
+//! [`super::sled_log`]). What is left is that it may open as an older or an empty map where files
+//! are missing: whoever owns it must compare what it
 //! holds with what it must hold. To leave sled, write another [`Engine`]; no other file knows it.
 //!
 //! ```text
@@ -23,6 +25,7 @@ use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +35,8 @@ use sled::IVec;
 
 use crate::error::StoreError;
 use crate::persistence::engine::{Direction, Engine, EngineFactory, KeyRange, is_empty_range};
+use crate::persistence::sled_log::{self, SegmentList};
+use crate::persistence::writing::locked;
 
 /// The longest value that stands in its row; longer ones are cut into chunks of this size.
 const CHUNK_BYTES: usize = 4096;
@@ -64,6 +69,8 @@ pub struct SledEngine {
     /// Until the first sync after opening, a row may have chunks that a crash left behind.
     settled: AtomicBool,
     syncs: AtomicU64,
+    /// What the next opening must find.
+    segments: Mutex<SegmentList>,
 }
 
 /// Opens and destroys the sled engine of one directory.
@@ -87,6 +94,7 @@ impl SledEngine {
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<SledEngine, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("creating", dir, &e))?;
         remove_half_written_snapshots(dir)?;
+        sled_log::check(dir)?;
 
         // In a thread of its own: a panic while opening unwinds sled's half-made structures there,
         // and the thread ends with all it had.
@@ -117,6 +125,7 @@ impl SledEngine {
             panicked: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
+            segments: Mutex::new(SegmentList::of_opened(dir)?),
         };
         let no_chunks = engine.guarded("reading", |trees| Ok(trees.chunks.is_empty()))?;
         engine.settled.store(no_chunks, Ordering::Release);
@@ -243,7 +252,8 @@ impl Engine for SledEngine {
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self
             .guarded("flushing", |trees| trees.db.flush())
-            .and_then(|_| sync_files(&self.dir, &self.data, &self.syncs));
+            .and_then(|_| locked(&self.segments).update(&self.dir, &self.data))
+            .and_then(|()| sync_files(&self.dir, &self.data, &self.syncs));
         match &synced {
             Ok(()) => self.settled.store(true, Ordering::Release),
             // The kernel reports a failed write-back once and may drop the pages: a second sync
@@ -267,8 +277,16 @@ impl Drop for SledEngine {
             // Closing sled flushes it, which may hang or panic again with what the first panic
             // left half done. What it holds can be rebuilt; its memory is given up.
             std::mem::forget(trees);
-        } else if catch_unwind(AssertUnwindSafe(|| drop(trees))).is_err() {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| drop(trees))).is_err() {
             tracing::warn!(dir = %self.dir.display(), "engine failed while closing");
+            return;
+        }
+        if !self.failed.load(Ordering::Acquire)
+            && let Err(error) = locked(&self.segments).close(&self.dir, &self.data)
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "engine failed while closing");
         }
     }
 }
