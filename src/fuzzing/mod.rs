@@ -201,6 +201,13 @@ pub const TARGETS: &[Target] = &[
     )
     .allocating(512 << 10),
     Target::open("running_file", files::running, files::running_files),
+    Target::sealed(
+        "engine_segments",
+        files::engine_segments,
+        files::mend_sealed,
+        files::engine_segment_lists,
+    ),
+    Target::open("engine_log", files::engine_log, files::engine_logs),
     Target::open("engine_row", files::engine_row, files::engine_rows),
     Target::open(
         "event_cursor",

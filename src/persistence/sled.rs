@@ -5,10 +5,9 @@
 //! (caught, and reported as [`StoreError::Damaged`]), refuses to open beside a half-written
 //! snapshot (removed first), answers `flush` without an fsync (we sync its files ourselves) and
 //! never syncs the blob files of large values (we cut those into chunks, so that there are none).
-//! It opens a damaged log as if it had never been longer (so we look at the log before, see
-//! [`super::sled_log`]). What is left is that it may open as an older or an empty map where files
-//! are missing: whoever owns it must compare what it
-//! holds with what it must hold. To leave sled, write another [`Engine`]; no other file knows it.
+//! It replays a damaged log without a word, as far as that goes (so `sled_log` looks at the log
+//! before). It may still open as an older or an empty map where its files are missing: whoever owns
+//! it must compare what it holds with what it must hold. To leave sled, write another [`Engine`]; no other file knows it.
 //!
 //! ```text
 //! tree "rows"    key ─► 0 value                                  up to 4 KiB

@@ -441,6 +441,43 @@ fn read_segment(dir: &Path, data: &File, place: u64, into: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
+/// How many bytes of good messages a segment with the number 1 begins with.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn messages(segment: &[u8]) -> usize {
+    let listed = walk(segment, 1);
+    assert!(listed.end as usize <= segment.len());
+    (listed.end as usize).saturating_sub(HEADER_BYTES)
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn sample_list() -> SegmentList {
+    let listed = |number, end| Listed {
+        number,
+        end,
+        whole: true,
+    };
+    SegmentList {
+        base: 2 * SEGMENT_BYTES as u64 + 300,
+        segments: BTreeMap::from([(0, listed(2, 400)), (1, listed(3, 500))]),
+    }
+}
+
+/// The beginning of segment 1, as sled wrote it: a page's new content, and a message that was given up.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn sample_segment() -> Vec<u8> {
+    let mut segment = vec![0; HEADER_BYTES];
+    for (kind, body) in [(8, &b"content of a page"[..]), (1, b"")] {
+        let mut message = vec![kind, body.len() as u8, 1, 7];
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(body);
+        crc.update(&message);
+        segment.extend((!crc.finalize()).to_le_bytes());
+        segment.append(&mut message);
+        segment.extend(body);
+    }
+    segment
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -461,16 +498,9 @@ mod tests {
         }
     }
 
-    fn list() -> SegmentList {
-        SegmentList {
-            base: 2 * SEGMENT_BYTES as u64 + 300,
-            segments: BTreeMap::from([(0, listed(2, 400)), (1, listed(3, 500))]),
-        }
-    }
-
     #[test]
     fn golden_bytes_of_a_list_of_segments() {
-        let file = list().encode();
+        let file = sample_list().encode();
         let body: &[u8] = &[0xac, 0x82, 0x40, 2, 0, 2, 0x90, 3, 1, 3, 0xf4, 3];
         assert_eq!(&file[..8], MAGIC);
         assert_eq!(&file[20..], body);
@@ -482,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_log_is_refused_that_has_less_than_was_listed() {
-        let list = list();
+        let list = sample_list();
         let base = list.base;
         let whole = BTreeMap::from([(0, found(2, 400, 0)), (1, found(3, 500, 0))]);
         let with = |place: u64, at: Option<Found>| {
@@ -576,6 +606,22 @@ mod tests {
         for (case, found, base, end, is_good) in cases {
             let judged = judge(&list, base, &found, end);
             assert_eq!(judged.is_ok(), is_good, "{case}: {judged:?}");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_read_up_to_the_first_message_that_is_not_good() {
+        let mut segment = sample_segment();
+        let length = segment.len();
+        let end = |segment: &[u8]| walk(segment, 1).end as usize;
+        assert_eq!(end(&segment), length);
+        assert_eq!(walk(&segment, 2).end as usize, HEADER_BYTES);
+        segment.resize(SEGMENT_BYTES, 0);
+        assert_eq!(end(&segment), length);
+        for bit in 8 * HEADER_BYTES..8 * length {
+            segment[bit / 8] ^= 1 << (bit % 8);
+            assert!(end(&segment) < length, "bit {bit}");
+            segment[bit / 8] ^= 1 << (bit % 8);
         }
     }
 

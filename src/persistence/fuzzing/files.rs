@@ -23,6 +23,7 @@ use crate::persistence::lineage::Ancestor;
 use crate::persistence::memory_disk::MemoryDisk;
 use crate::persistence::restore::Predecessor;
 use crate::persistence::running::{InHand, Running, SharedMemory};
+use crate::persistence::sled_log::{self, SegmentList};
 use crate::persistence::snapshot::{Snapshot, SnapshotWriter};
 use crate::persistence::spill::{SpillCursor, SpillFile, write_file};
 use crate::persistence::streams::{read_stream_row, stream_row};
@@ -66,6 +67,31 @@ fn sample_checkpoint(spilled: Vec<SpillFile>) -> CheckpointFile {
         counts: BTreeMap::from([(TableId(16), 5), (TableId(300), 1)]),
         spilled,
     }
+}
+
+pub(crate) fn engine_segments(data: &[u8]) -> Result<(), String> {
+    let list = SegmentList::decode(data).map_err(|refused| format!("{refused:?}"))?;
+    assert_eq!(list.encode(), data);
+    Ok(())
+}
+
+pub(crate) fn engine_segment_lists() -> Vec<Vec<u8>> {
+    vec![
+        SegmentList::default().encode(),
+        sled_log::sample_list().encode(),
+    ]
+}
+
+/// The messages at the beginning of a segment of sled's log.
+pub(crate) fn engine_log(data: &[u8]) -> Result<(), String> {
+    match sled_log::messages(data) {
+        0 => Err("there is no message".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn engine_logs() -> Vec<Vec<u8>> {
+    vec![sled_log::sample_segment()]
 }
 
 pub(crate) fn restored(data: &[u8]) -> Result<(), String> {
