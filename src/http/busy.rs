@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use warp::http::Version;
 
 use crate::clock::TimerWatch;
 
@@ -54,6 +55,8 @@ struct Activity {
     opened: TimerWatch,
     /// When the last request ended, in nanoseconds since it opened.
     ended: AtomicU64,
+    /// Requests come one after the other, each with a head that has to come in time.
+    is_http_1: AtomicBool,
     /// Its slot is wanted.
     leave: Notify,
 }
@@ -94,6 +97,7 @@ impl Busy {
             running: AtomicU64::new(0),
             opened: TimerWatch::start(),
             ended: AtomicU64::new(0),
+            is_http_1: AtomicBool::new(false),
             leave: Notify::new(),
         });
         connections.open().insert(number, Arc::clone(&activity));
@@ -105,7 +109,10 @@ impl Busy {
     }
 
     /// A request has come.
-    pub(super) fn begin(&self) -> Running {
+    pub(super) fn begin(&self, version: Version) -> Running {
+        if version < Version::HTTP_2 {
+            self.activity.is_http_1.store(true, Ordering::SeqCst);
+        }
         self.activity.running.fetch_add(1, Ordering::SeqCst);
         self.activity.asked.fetch_add(1, Ordering::SeqCst);
         Running {
@@ -114,19 +121,33 @@ impl Busy {
         }
     }
 
-    /// Whether there was a request at all.
-    pub(super) fn was_asked(&self) -> bool {
-        self.activity.asked.load(Ordering::SeqCst) > 0
+    /// Resolves when the head of a request has not come for this long: the first since the opening,
+    /// a later one of HTTP/1 since the end of the request before it. Later ones of HTTP/2 may take
+    /// their time.
+    pub(super) async fn silent_for(&self, time: Duration) {
+        sleep(time).await;
+        let activity = &self.activity;
+        if activity.asked.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        match activity.is_http_1.load(Ordering::SeqCst) {
+            true => self.idle_since(Duration::ZERO, time).await,
+            false => std::future::pending().await,
+        }
     }
 
     /// Resolves when nothing has run for this long since the last request, at the earliest so long
     /// from now.
     pub(super) async fn idle_for(&self, time: Duration) {
         let called = self.activity.opened.elapsed();
+        self.idle_since(called, time).await;
+    }
+
+    async fn idle_since(&self, from: Duration, time: Duration) {
         loop {
             let now = self.activity.opened.elapsed();
             let since = self.activity.idle_since();
-            let until = since.unwrap_or(now).max(called).saturating_add(time);
+            let until = since.unwrap_or(now).max(from).saturating_add(time);
             if since.is_some() && until <= now {
                 return;
             }
@@ -188,8 +209,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_idle_connection_leaves_for_one_that_waits() {
         let (all, one, two) = connections();
-        let running = one.begin();
-        drop(two.begin());
+        let running = one.begin(Version::HTTP_11);
+        drop(two.begin(Version::HTTP_11));
         all.slot_wanted();
         assert!(!leaves(&one).await, "it has something to do");
         assert!(leaves(&two).await);
@@ -200,7 +221,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_none_is_idle_the_first_that_becomes_it_leaves() {
         let (all, one, two) = connections();
-        let (first, second) = (one.begin(), two.begin());
+        let (first, second) = (one.begin(Version::HTTP_11), two.begin(Version::HTTP_11));
         all.slot_wanted();
         drop(second);
         assert!(leaves(&two).await);
@@ -211,11 +232,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_comes_first_passes_the_wish_on() {
         let (all, one, two) = connections();
-        drop(one.begin());
+        drop(one.begin(Version::HTTP_11));
         all.slot_wanted();
-        let running = one.begin();
+        let running = one.begin(Version::HTTP_11);
         assert!(!leaves(&one).await);
-        drop(two.begin());
+        drop(two.begin(Version::HTTP_11));
         assert!(leaves(&two).await);
         drop(running);
         assert!(!leaves(&one).await);
@@ -224,7 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_leaves_when_the_wish_is_gone() {
         let (all, one, _two) = connections();
-        let running = one.begin();
+        let running = one.begin(Version::HTTP_11);
         all.slot_wanted();
         all.slot_taken();
         drop(running);
@@ -232,16 +253,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn heads_of_http_1_have_to_come_in_time() {
+        let head = Duration::from_secs(30);
+        let (_, one, two) = connections();
+        let watch = TimerWatch::start();
+        one.silent_for(head).await;
+        assert_eq!(watch.elapsed(), head, "the first");
+
+        let watch = TimerWatch::start();
+        let asks = async {
+            tokio::time::sleep(head / 3).await;
+            drop(two.begin(Version::HTTP_11));
+            tokio::time::sleep(head / 3).await;
+            drop(two.begin(Version::HTTP_11));
+        };
+        let ((), ()) = tokio::join!(asks, two.silent_for(head));
+        assert_eq!(watch.elapsed(), head * 2 / 3 + head, "a later one");
+
+        let (_, one, _two) = connections();
+        drop(one.begin(Version::HTTP_2));
+        let silent = tokio::time::timeout(IDLE * 10, one.silent_for(head));
+        assert!(
+            silent.await.is_err(),
+            "HTTP/2 has requests beside each other"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn idleness_counts_from_the_end_of_the_last_request() {
         let (_, one, _) = connections();
         let watch = TimerWatch::start();
-        let running = one.begin();
+        let running = one.begin(Version::HTTP_11);
         let second = Duration::from_secs(1);
         let asks = async {
             tokio::time::sleep(IDLE * 3).await;
             drop(running);
             tokio::time::sleep(second).await;
-            drop(one.begin());
+            drop(one.begin(Version::HTTP_11));
         };
         let ((), ()) = tokio::join!(asks, one.idle_for(IDLE));
         assert_eq!(watch.elapsed(), IDLE * 4 + second);

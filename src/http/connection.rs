@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::busy::Busy;
@@ -24,7 +25,7 @@ const HEADER_BYTES_MIN: usize = 8 * 1024;
 
 /// Why a connection should end before its client ends it.
 enum Ending {
-    /// It has not come to its first request.
+    /// The head of a request has not come in time.
     Silent,
     /// Nothing runs on it, and it was idle for too long or somebody waits for its slot.
     Idle,
@@ -45,8 +46,8 @@ pub(super) async fn run(
     let _ = stream.set_nodelay(true);
     let config = shared.config;
     let busy = Arc::new(Busy::open(number, &shared.connections));
-    let service = service_fn(|request| {
-        let (shared, running) = (Arc::clone(&shared), busy.begin());
+    let service = service_fn(|request: Request<Incoming>| {
+        let (shared, running) = (Arc::clone(&shared), busy.begin(request.version()));
         async move { Ok::<_, Infallible>(exchange::answer(request, peer, &shared, running).await) }
     });
     let builder = protocol(&config);
@@ -82,8 +83,8 @@ fn protocol(config: &ServerConfig) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        // hyper would set a timer for each head, and take it back; `mind` looks at the clock.
+        .header_read_timeout(None)
         .max_buf_size(config.header_bytes_max.max(HEADER_BYTES_MIN));
     builder
         .http2()
@@ -98,19 +99,13 @@ fn protocol(config: &ServerConfig) -> auto::Builder<TokioExecutor> {
 /// Tells when the connection should end: it has been silent for too long, somebody waits for its slot
 /// while it is idle, or the server is draining.
 ///
-/// hyper's own header time-out begins only when it knows the protocol, which a client can put off
-/// for ever by sending nothing; and HTTP/2 has none.
+/// hyper's own header time-out costs a timer for each request, and begins only when it knows the
+/// protocol, which a client can put off for ever by sending nothing; and HTTP/2 has none.
 async fn mind(busy: Arc<Busy>, shared: Arc<Shared>, tell: oneshot::Sender<Ending>) {
     let config = &shared.config;
-    let silent = async {
-        sleep(config.header_timeout).await;
-        if busy.was_asked() {
-            std::future::pending::<()>().await;
-        }
-    };
     let ending = tokio::select! {
         () = shared.draining.cancelled() => Ending::Draining,
-        () = silent => Ending::Silent,
+        () = busy.silent_for(config.header_timeout) => Ending::Silent,
         () = busy.idle_for(config.idle_timeout) => Ending::Idle,
         () = busy.slot_wanted() => Ending::Idle,
     };

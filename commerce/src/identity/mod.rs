@@ -14,6 +14,7 @@
 //! it is compared with a hash of nothing, and wrong passwords are counted for it too.
 
 pub mod accounts;
+mod argon;
 pub mod credential;
 pub mod email;
 pub mod failed_logins;

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{Error, PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::argon::Argon;
 use super::credential::{Credential, Password};
 
 /// When somebody who is sent away may come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// When the memory of a comparison is given back to the system, if no other wants it until then.
+/// When memory is given back to the system after a comparison.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Threads, places to wait, and cost of a comparison.
@@ -66,7 +67,7 @@ pub enum PoolError {
 /// Hashes and compares passwords. Cheap to clone; every clone is the same pool.
 #[derive(Debug, Clone)]
 pub struct PasswordPool {
-    argon2: Arc<Argon2<'static>>,
+    argon2: Arc<Argon>,
     to_hash: Arc<Semaphore>,
     to_compare: Arc<Semaphore>,
     workers: Arc<Semaphore>,
@@ -106,7 +107,7 @@ impl PasswordPool {
             .saturating_add(workers)
             .min(Semaphore::MAX_PERMITS);
         Ok(PasswordPool {
-            argon2: Arc::new(Argon2::new(Algorithm::Argon2id, Version::V0x13, params)),
+            argon2: Arc::new(Argon::new(params)),
             to_hash: Arc::new(Semaphore::new(places)),
             to_compare: Arc::new(Semaphore::new(places)),
             workers: Arc::new(Semaphore::new(workers)),
@@ -152,7 +153,7 @@ impl PasswordPool {
     async fn run<T: Send + 'static>(
         &self,
         places: &Arc<Semaphore>,
-        work: impl FnOnce(&Argon2<'static>) -> Result<T, PoolError> + Send + 'static,
+        work: impl FnOnce(&Argon) -> Result<T, PoolError> + Send + 'static,
     ) -> Result<T, PoolError> {
         let place = places.clone().try_acquire_owned();
         let place: OwnedSemaphorePermit = place.map_err(|_| PoolError::busy())?;
@@ -170,7 +171,7 @@ impl PasswordPool {
 }
 
 /// Has an allocator that gives memory back late, and only when something else is freed, do so: in a
-/// shop at rest nothing is freed, and what one sign-in took would be kept.
+/// shop at rest nothing is freed, and what its start and a sign-in took beside the hash would be kept.
 async fn give_back() {
     const LARGE: usize = 1 << 20;
     tokio::time::sleep(GIVE_BACK).await;
