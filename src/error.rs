@@ -14,7 +14,9 @@ use crate::commit::Position;
 pub enum StoreError {
     /// The cell has stopped after an error of its disk; nothing more is accepted. Whether the
     /// last unanswered commits survived is known after the next start.
-    #[error("the cell is closed ({reason}); restart the process to recover it")]
+    #[error(
+        "the cell is closed ({reason}); restart the process to recover it, and if that ends the same way restore the newest backup"
+    )]
     Closed {
         /// What closed it.
         reason: String,

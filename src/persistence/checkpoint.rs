@@ -300,7 +300,11 @@ impl Core {
                 return Err(self.condemn(&locked(&self.checkpointer), error.clone()));
             }
             Some(Damage::Spilled(error)) => {
-                self.close_because(error.to_string());
+                self.close_because(match error {
+                    // What to do is said of the closed cell.
+                    StoreError::Damaged { what, detail } => format!("damaged {what}: {detail}"),
+                    error => error.to_string(),
+                });
                 self.check_open()?;
             }
         }

@@ -467,10 +467,11 @@ fn a_damaged_file_of_messages_is_refused_by_name_and_never_taken_for_empty() {
             "{damaged:?}"
         );
         let closed = office.store().maintain();
-        assert!(
-            matches!(closed, Err(StoreError::Closed { .. })),
-            "{closed:?}"
-        );
+        let Err(StoreError::Closed { reason }) = closed else {
+            panic!("{closed:?}");
+        };
+        assert!(reason.contains(file.to_str().unwrap()), "{reason}");
+        assert!(!reason.contains("restore"), "said twice: {reason}");
         assert!(matches!(office.store().usage().state, CellState::Closed(_)));
         assert!(office.disk.flip(&file, offset, 0x10));
     }

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -131,8 +131,8 @@ impl Process {
                 let address = line.strip_prefix("ready http://").unwrap();
                 Ok((address.to_owned(), self.began.elapsed()))
             }
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(self.child.wait().unwrap()),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Disconnected) => Err(self.child.wait().unwrap()),
+            Err(RecvTimeoutError::Timeout) => {
                 panic!("the program was not ready within {START_MAX:?}")
             }
         }
@@ -141,6 +141,14 @@ impl Process {
     /// How it ended, if it did by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// How it ended, if it does by itself within this time. Only for after it was ready.
+    pub fn ends_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        match self.lines.recv_timeout(limit) {
+            Err(RecvTimeoutError::Disconnected) => Some(self.child.wait().unwrap()),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => None,
+        }
     }
 
     /// SIGKILL, at once. How it ended before that, if it did by itself.

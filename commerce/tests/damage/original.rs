@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,10 @@ use crate::harm::Harm;
 
 const SHOPPERS: u64 = 8;
 const WORK: Duration = Duration::from_millis(1_500);
+/// Kinds of files of which a part is read when it is needed.
+const READ_LATE: [&str; 2] = ["sled", "spill"];
+/// A program whose cell has closed has ended by then.
+const CLOSING_MAX: Duration = Duration::from_secs(20);
 
 /// How a damaged copy ended.
 pub enum Verdict {
@@ -30,6 +35,18 @@ pub enum Verdict {
     Gap,
     /// The newest commits are missing, of which nobody had noted yet that they were durable.
     Tail,
+}
+
+/// How the program ended on a copy.
+enum Run {
+    /// Every check holds.
+    Whole,
+    /// It answers, and this is wrong with it.
+    Lacking(String),
+    /// It did not start.
+    Refused,
+    /// It came to the damage later, and ended by itself.
+    ClosedLate,
 }
 
 pub struct Original {
@@ -138,7 +155,26 @@ impl Original {
     }
 
     /// How a copy that was harmed like this ends when the program starts on it.
+    ///
+    /// Some damage is found when it is read, which may be long after the start: it closes the cell,
+    /// and the next start makes anew what can be, or ends the same way.
     pub fn judge_program(&self, copy: &Path, harm: &Harm) -> Result<Verdict, String> {
+        let run = match self.run(copy, harm)? {
+            Run::ClosedLate => self.run(copy, harm)?,
+            first => first,
+        };
+        match run {
+            Run::Refused | Run::ClosedLate if harm.kind == "sled" => {
+                Err("sled can be made anew, and it was not".to_owned())
+            }
+            Run::Refused | Run::ClosedLate => Ok(Verdict::Refused),
+            Run::Whole => Ok(Verdict::Whole),
+            Run::Lacking(_) if self.would_lose_its_tail_alone(copy, harm) => Ok(Verdict::Tail),
+            Run::Lacking(what) => Err(what),
+        }
+    }
+
+    fn run(&self, copy: &Path, harm: &Harm) -> Result<Run, String> {
         let log = copy.with_extension("log");
         let _ = fs::remove_file(&log);
         let place = Place {
@@ -147,34 +183,52 @@ impl Original {
             ..self.place.clone()
         };
         let mut process = Process::spawn(&place);
-        let (address, _) = match process.ready() {
-            Ok(ready) => ready,
-            Err(ended) => {
-                let said = fs::read_to_string(&place.log).unwrap();
-                let sentence = said.trim_end();
-                // A flipped letter makes the note one of another currency.
-                let codes: &[i32] = match harm.kind.as_str() {
-                    "currency" => &[74, 78],
-                    _ => &[74],
+        let (ended, what) = match process.ready() {
+            Err(ended) => (ended, String::new()),
+            Ok((address, _)) => {
+                // What a client asserts of answers ends in a panic; so it does if there are none.
+                let checked = catch_unwind(AssertUnwindSafe(|| self.check(&address, &place)));
+                let checked = checked.unwrap_or_else(|_| Err("an answer is wrong".to_owned()));
+                let Err(what) = checked else {
+                    return Ok(Run::Whole);
                 };
-                if !ended.code().is_some_and(|code| codes.contains(&code))
-                    || sentence.lines().count() != 1
-                {
-                    return Err(format!("it ended with {ended} and these words:\n{said}"));
+                let what = format!("{what}\n{}", place.last_words());
+                match process.ends_within(CLOSING_MAX) {
+                    None => return Ok(Run::Lacking(what)),
+                    Some(ended) => (ended, what),
                 }
-                is_way_out(sentence)?;
-                return Ok(Verdict::Refused);
             }
         };
-        let mut client = Patient::new(&address);
+        let said = fs::read_to_string(&place.log).unwrap();
+        let wrong = || {
+            Err(format!(
+                "{what}\nit ended with {ended} and these words:\n{said}"
+            ))
+        };
+        // A flipped letter makes the note one of another currency.
+        let codes: &[i32] = match harm.kind.as_str() {
+            "currency" => &[74, 78],
+            _ => &[74],
+        };
+        if !ended.code().is_some_and(|code| codes.contains(&code)) || said.contains("panicked") {
+            return wrong();
+        }
+        let sentence = said.lines().last().unwrap_or_default();
+        is_way_out(sentence)?;
+        match said.lines().count() {
+            1 => Ok(Run::Refused),
+            _ if READ_LATE.contains(&harm.kind.as_str()) => Ok(Run::ClosedLate),
+            _ => wrong(),
+        }
+    }
+
+    /// Waits until all is quiet and checks it.
+    fn check(&self, address: &str, place: &Place) -> Result<(), String> {
+        let mut client = Patient::new(address);
         let quiet = wait_until_quiet(&mut client);
         let world = World::look(&mut client, &place.data);
         let checked = verdict(&check(&world, &self.told), &mut client, &world);
-        match quiet.and(checked) {
-            Ok(()) => Ok(Verdict::Whole),
-            Err(_) if self.would_lose_its_tail_alone(copy, harm) => Ok(Verdict::Tail),
-            Err(what) => Err(format!("{what}\n{}", place.last_words())),
-        }
+        quiet.and(checked)
     }
 }
 
